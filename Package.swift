@@ -1,0 +1,62 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Kernels are compiled for the machine they are built on. A cluster of mixed CPUs builds once with
+// the oldest of them, e.g. LOCKSTEP_MARCH=x86-64-v3; a binary on a lesser CPU says so and stops.
+let march = Context.environment["LOCKSTEP_MARCH"] ?? "native"
+
+let kernelSettings: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-march=\(march)"])]
+
+let package = Package(
+  name: "lockstep",
+  products: [.executable(name: "lockstep", targets: ["lockstep"])],
+  dependencies: [
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+  ],
+  targets: [
+    // C libraries, as Debian ships them.
+    .systemLibrary(name: "CMPI", pkgConfig: "ompi-c"),
+    .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas"),
+    .systemLibrary(name: "CHDF5", pkgConfig: "hdf5"),
+    .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash"),
+    .target(
+      name: "CSentencePiece",
+      linkerSettings: [.linkedLibrary("sentencepiece"), .linkedLibrary("sentencepiece_train")]),
+
+    // A target imports only targets above it in this list.
+    .target(name: "Core", dependencies: ["CXXHash"]),
+    .target(
+      name: "Tensors", dependencies: ["Core", "COpenBLAS"], swiftSettings: kernelSettings),
+    .target(name: "HDF5", dependencies: ["Core", "CHDF5"]),
+    .target(name: "Messaging", dependencies: ["Core", "Tensors", "CMPI"]),
+    .target(name: "Layers", dependencies: ["Core", "Tensors"]),
+    .target(name: "Models", dependencies: ["Core", "Tensors", "Layers"]),
+    .target(name: "Optimizers", dependencies: ["Core", "Tensors"]),
+    .target(name: "Datasets", dependencies: ["Core", "HDF5", "CSentencePiece"]),
+    .target(name: "Checkpoints", dependencies: ["Core", "Tensors", "HDF5", "Models"]),
+    .target(
+      name: "Parallelism", dependencies: ["Core", "Tensors", "Messaging", "Optimizers"]),
+    .target(name: "Decoding", dependencies: ["Core", "Tensors", "Models"]),
+    .target(
+      name: "Training",
+      dependencies: [
+        "Core", "Tensors", "Messaging", "Layers", "Models", "Optimizers", "Datasets",
+        "Checkpoints", "Parallelism", "Decoding", .product(name: "Yams", package: "Yams"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+    .target(name: "Reporting", dependencies: ["Core", "Training"]),
+    .executableTarget(
+      name: "lockstep",
+      dependencies: [
+        "Core", "Tensors", "HDF5", "Messaging", "Layers", "Models", "Optimizers", "Datasets",
+        "Checkpoints", "Parallelism", "Decoding", "Training", "Reporting",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]),
+
+    .testTarget(name: "CoreTests", dependencies: ["Core"]),
+    .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,35 @@
+/// What the process tells its parent when it ends; the numbers follow sysexits.h where it has one.
+package enum ExitCode: Int32, Sendable, CaseIterable {
+  case success = 0
+  /// `--diff` found a difference, or a measured value missed its bar.
+  case different = 1
+  case usage = 64
+  /// Data is there but is not what it should be: corrupt, truncated, of another model.
+  case badData = 65
+  case missingInput = 66
+  /// A program error, or a library that failed for a reason of its own.
+  case `internal` = 70
+  case cannotCreate = 73
+  case inputOutput = 74
+  /// Stopped on request after saving: run the same command again to continue.
+  case stoppedResumable = 75
+  /// Copies of the weights differ between ranks.
+  case outOfLockstep = 76
+  case configuration = 78
+  /// Loss or gradient stayed non-finite.
+  case diverged = 80
+}
+
+/// An error a person can act on: one sentence that names the place, what was expected and what was
+/// found, and the exit code that goes with it.
+package struct Failure: Error, CustomStringConvertible, Equatable {
+  package let exitCode: ExitCode
+  package let message: String
+
+  package init(_ exitCode: ExitCode, _ message: String) {
+    self.exitCode = exitCode
+    self.message = message
+  }
+
+  package var description: String { message }
+}

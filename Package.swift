@@ -57,6 +57,7 @@ let package = Package(
 
     .testTarget(name: "CoreTests", dependencies: ["Core"]),
     .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
+    .testTarget(name: "DatasetsTests", dependencies: ["Core", "Datasets"]),
   ],
   swiftLanguageModes: [.v6]
 )

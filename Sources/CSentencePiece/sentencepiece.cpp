@@ -6,9 +6,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <new>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 struct sentencepiece_model {
@@ -73,6 +77,20 @@ class BufferedSentences : public sentencepiece::SentenceIterator {
   std::string value_;
 };
 
+/* "--name=value" words; given as a map, because the trainer logs a command line it is given. */
+std::unordered_map<std::string, std::string> parsed(const char *options) {
+  std::unordered_map<std::string, std::string> result;
+  std::istringstream words(options);
+  for (std::string word; words >> word;) {
+    const size_t equals = word.find('=');
+    if (word.rfind("--", 0) != 0 || equals == std::string::npos) {
+      throw std::invalid_argument("expected --name=value, found " + word);
+    }
+    result[word.substr(2, equals - 2)] = word.substr(equals + 1);
+  }
+  return result;
+}
+
 Status out_of_range(const sentencepiece_model *model, int32_t id) {
   return Status(sentencepiece::util::StatusCode::kOutOfRange,
                 "token id " + std::to_string(id) + " outside of a vocabulary of " +
@@ -89,7 +107,7 @@ char *sentencepiece_train(const char *options, const char *text, const uint64_t 
     BufferedSentences sentences(text, ends, sentence_count);
     std::string serialized;
     const Status status =
-        sentencepiece::SentencePieceTrainer::Train(options, &sentences, &serialized);
+        sentencepiece::SentencePieceTrainer::Train(parsed(options), &sentences, &serialized);
     if (!status.ok()) return status;
     *model = reinterpret_cast<uint8_t *>(copy_text(serialized));
     *model_size = serialized.size();

@@ -58,6 +58,7 @@ let package = Package(
     .testTarget(name: "CoreTests", dependencies: ["Core"]),
     .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
     .testTarget(name: "DatasetsTests", dependencies: ["Core", "Datasets"]),
+    .testTarget(name: "HDF5Tests", dependencies: ["Core", "HDF5"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -39,12 +39,4 @@ enum InputFile {
       bytes.append(contentsOf: block[..<count])
     }
   }
-
-  static func byteCount(of path: String) throws(Failure) -> Int {
-    var status = stat()
-    guard stat(path, &status) == 0 else {
-      throw FileSystem.failure(errno == ENOENT ? .missingInput : .inputOutput, "read", path)
-    }
-    return Int(status.st_size)
-  }
 }

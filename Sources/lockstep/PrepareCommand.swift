@@ -144,7 +144,7 @@ struct PrepareCommand: ParsableCommand {
     source.setEventHandler {
       staging.remove()
       signal(number, SIG_DFL)
-      raise(number)
+      kill(getpid(), number)
     }
     source.resume()
     return source

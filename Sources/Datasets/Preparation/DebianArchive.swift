@@ -111,7 +111,7 @@ package struct DebianArchive: Sendable {
     _ path: String, _ arguments: [String], scratch: String
   ) throws(Failure) -> (status: Int32, bytes: [UInt8], reason: String) {
     let errors = "\(scratch)/stderr"
-    FileManager.default.createFile(atPath: errors, contents: nil)
+    try FileSystem.writeAtomically([], to: errors)
     do {
       let process = Process()
       process.executableURL = URL(fileURLWithPath: path)

@@ -111,6 +111,7 @@ package struct DebianDescriptions: Sendable {
         result[last] += result[last].isEmpty ? line : " " + line
       }
     }
-    return result
+    // A paragraph of verbatim lines only is nothing to translate.
+    return result.filter { !$0.isEmpty }
   }
 }

@@ -68,11 +68,12 @@ package struct Dataset: Sendable {
     let shard = try shard(index, of: split)
     let source = try shard.offsets(.source)
     let target = try shard.offsets(.target)
-    return (0..<source.count - 1).map { pair in
-      PairLength(
+    return (0..<source.count - 1).map { (pair: Int) -> PairLength in
+      let sourceCount = source[pair + 1] - source[pair]
+      let targetCount = target[pair + 1] - target[pair]
+      return PairLength(
         pair: PairReference(shard: Int32(index), index: Int32(pair)),
-        source: Int32(source[pair + 1] - source[pair] + 1),
-        target: Int32(target[pair + 1] - target[pair] + 1))
+        source: Int32(sourceCount + 1), target: Int32(targetCount + 1))
     }
   }
 

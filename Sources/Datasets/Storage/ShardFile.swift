@@ -125,9 +125,6 @@ struct ShardReader: ~Copyable {
     path: String, entry: DatasetManifest.ShardEntry, split: Split,
     tokenizer: DatasetManifest.TokenizerEntry
   ) throws(Failure) {
-    self.path = path
-    self.entry = entry
-    vocabularySize = tokenizer.vocabularySize
     // libhdf5 reads many a flipped bit as another number: nothing is parsed before its digest fits.
     let bytes = try InputFile.bytes(of: path)
     guard bytes.count == entry.byteCount else {
@@ -141,14 +138,14 @@ struct ShardReader: ~Copyable {
         "\(path): expected the shard with XXH3 \(entry.digest), found \(Digest(of: bytes)); it was"
           + " changed or damaged, prepare the data again")
     }
-    file = try File.open(path)
+    let file = try File.open(path)
     typealias Attribute = ShardFormat.Attribute
     for (name, text) in [
       (Attribute.format, ShardFormat.name), (Attribute.split, split.rawValue),
       (Attribute.tokenizerDigest, tokenizer.digest),
     ] {
       let found = try file.textAttribute(name)
-      guard found == text else { throw mismatch(name, text, found) }
+      guard found == text else { throw Self.mismatch(path, name, text, found) }
     }
     for (name, number) in [
       (Attribute.version, ShardFormat.version), (Attribute.sequenceCount, entry.pairs),
@@ -157,8 +154,14 @@ struct ShardReader: ~Copyable {
       (ShardFormat.tokenCount(.target), entry.targetTokens),
     ] {
       let found = try file.integerAttribute(name)
-      guard found == number else { throw mismatch(name, "\(number)", "\(found)") }
+      guard found == number else {
+        throw Self.mismatch(path, name, "\(number)", "\(found)")
+      }
     }
+    self.file = file
+    self.path = path
+    self.entry = entry
+    vocabularySize = tokenizer.vocabularySize
   }
 
   /// Where the sequences of a side begin and end.
@@ -187,17 +190,19 @@ struct ShardReader: ~Copyable {
     let name = ShardFormat.tokens(side)
     let dataset = try file.dataset(name)
     guard dataset.count == offsets[entry.pairs] else {
-      throw mismatch(name, "\(offsets[entry.pairs]) tokens", "\(dataset.count)")
+      throw Self.mismatch(path, name, "\(offsets[entry.pairs]) tokens", "\(dataset.count)")
     }
     let tokens = try dataset.read(as: Int32.self)
     for (index, token) in tokens.enumerated() where !(0..<Int32(vocabularySize)).contains(token) {
-      throw mismatch(
-        "\(name)[\(index)]", "a token of a vocabulary of \(vocabularySize)", "\(token)")
+      throw Self.mismatch(
+        path, "\(name)[\(index)]", "a token of a vocabulary of \(vocabularySize)", "\(token)")
     }
     return PackedSequences(tokens: tokens, offsets: offsets)
   }
 
-  private func mismatch(_ name: String, _ expected: String, _ found: String) -> Failure {
+  private static func mismatch(
+    _ path: String, _ name: String, _ expected: String, _ found: String
+  ) -> Failure {
     Failure(
       .badData, "\(path): \(name): expected \(expected), found \(found); prepare the data again")
   }

@@ -50,7 +50,8 @@ package enum BatchPlan {
     shardCount: Int, shardsPerWindow: Int, seed: UInt64, epoch: Int
   ) -> [[Int]] {
     let order = shuffled(
-      Array(0..<shardCount), RandomStream(seed: seed, purpose: .epochShuffle, site: Site.shards.rawValue, a: epoch))
+      Array(0..<shardCount),
+      RandomStream(seed: seed, purpose: .epochShuffle, site: Site.shards.rawValue, a: epoch))
     return stride(from: 0, to: shardCount, by: shardsPerWindow).map {
       Array(order[$0..<min($0 + shardsPerWindow, shardCount)])
     }
@@ -69,7 +70,8 @@ package enum BatchPlan {
     let order = shuffled(lengths, stream(.pairs)).enumerated().sorted {
       (lengthClass($0.element), $0.offset) < (lengthClass($1.element), $1.offset)
     }
-    var plan = shuffled(packed(order.lazy.map(\.element), tokenBudget: tokenBudget), stream(.microBatches))
+    var plan = shuffled(
+      packed(order.lazy.map(\.element), tokenBudget: tokenBudget), stream(.microBatches))
     var next = position
     for index in plan.indices {
       plan[index].position = next
@@ -88,7 +90,8 @@ package enum BatchPlan {
       let source = Int(length.source)
       let target = Int(length.target)
       precondition(max(source, target) <= tokenBudget, "a pair above the budget fits nowhere")
-      if current.sourceTokens + source > tokenBudget || current.targetTokens + target > tokenBudget {
+      if current.sourceTokens + source > tokenBudget || current.targetTokens + target > tokenBudget
+      {
         plan.append(current)
         current = PlannedMicroBatch(position: 0, pairs: [], sourceTokens: 0, targetTokens: 0)
       }

@@ -61,7 +61,9 @@ package struct MicroBatchLimits: Equatable, Sendable {
       \.sequences, \.sourceTokens, \.targetTokens, \.longestSource, \.longestTarget,
       \.sourceSquares, \.targetSquares, \.crossProducts,
     ]
-    for field in fields { result[keyPath: field] = max(self[keyPath: field], other[keyPath: field]) }
+    for field in fields {
+      result[keyPath: field] = max(self[keyPath: field], other[keyPath: field])
+    }
     return result
   }
 

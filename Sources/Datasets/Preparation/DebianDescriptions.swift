@@ -50,7 +50,9 @@ package struct DebianDescriptions: Sendable {
         return
       }
       let split = Self.split(of: sourcePackages[key] ?? package)
-      pairs[split, default: []] += zip(original, paragraphs).map { TextPair(source: $0, target: $1) }
+      pairs[split, default: []] += zip(original, paragraphs).map {
+        TextPair(source: $0, target: $1)
+      }
     }
     return (pairs, alignment)
   }
@@ -98,7 +100,8 @@ package struct DebianDescriptions: Sendable {
     }
   }
 
-  /// The synopsis and the paragraphs, each on one line; nil when the text is not UTF-8.
+  /// The synopsis and the paragraphs, each on one line; nil when the text is not UTF-8. A paragraph
+  /// of verbatim lines only is empty, and keeps its place so that the others find their translation.
   private static func paragraphs(of lines: ControlFile.Lines, in file: ControlFile) -> [String]? {
     guard let synopsis = file.text(lines[0]) else { return nil }
     var result = [synopsis, ""]
@@ -111,7 +114,6 @@ package struct DebianDescriptions: Sendable {
         result[last] += result[last].isEmpty ? line : " " + line
       }
     }
-    // A paragraph of verbatim lines only is nothing to translate.
-    return result.filter { !$0.isEmpty }
+    return result
   }
 }

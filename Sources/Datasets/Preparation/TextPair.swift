@@ -32,7 +32,9 @@ package struct TextPair: Equatable, Sendable {
 
   /// Equal for texts that are the same after NFKC normalisation.
   static func identity(of text: String) -> Digest {
-    Digest(of: text.utf8.allSatisfy { $0 < 0x80 } ? text : text.precomposedStringWithCompatibilityMapping)
+    Digest(
+      of: text.utf8.allSatisfy { $0 < 0x80 } ? text : text.precomposedStringWithCompatibilityMapping
+    )
   }
 
   /// Equal for pairs that are the same after NFKC normalisation.

@@ -30,7 +30,8 @@ package struct Dataset: Sendable {
       throw Failure(
         .badData,
         "\(path)/\(manifest.tokenizer.file): expected the tokenizer with XXH3"
-          + " \(manifest.tokenizer.digest), found \(tokenizer.digest); it belongs to another dataset")
+          + " \(manifest.tokenizer.digest), found \(tokenizer.digest); it belongs to another dataset"
+      )
     }
     for split in Split.allCases {
       for index in shards(of: split).indices { _ = try shard(index, of: split) }
@@ -98,7 +99,8 @@ package struct Dataset: Sendable {
       }
       guard split == .init(shards: split.shards) else {
         throw Failure(
-          .badData, "\(path): expected the counts of \(name) to be the sums over its shards, found"
+          .badData,
+          "\(path): expected the counts of \(name) to be the sums over its shards, found"
             + " others")
       }
       for shard in split.shards {

@@ -103,7 +103,8 @@ package struct DatasetManifest: Sendable, Equatable, Codable {
       throw failure
     } catch {
       throw Failure(
-        .badData, "\(path): expected a dataset's description in JSON, found something else"
+        .badData,
+        "\(path): expected a dataset's description in JSON, found something else"
           + " (\(Self.reason(error)))")
     }
   }

@@ -61,8 +61,9 @@ struct ShardWriter {
         + ".h5"
       let preview = Array(pairs.texts[range].prefix(ShardFormat.previewCount))
       let content = pairs.shard(range)
-      let bytes = try image(of: content, preview: preview, split: split, name: name)
-      try FileSystem.writeAtomically(bytes, to: "\(folder)/\(name)")
+      let path = "\(folder)/\(name)"
+      let bytes = try image(of: content, preview: preview, split: split, path: path)
+      try FileSystem.writeAtomically(bytes, to: path)
       entries.append(
         .init(
           file: name, digest: "\(Digest(of: bytes))", byteCount: bytes.count,
@@ -74,9 +75,9 @@ struct ShardWriter {
 
   /// The bytes of a shard: the same for the same content.
   private func image(
-    of content: ShardContent, preview: [TextPair], split: Split, name: String
+    of content: ShardContent, preview: [TextPair], split: Split, path: String
   ) throws(Failure) -> [UInt8] {
-    let file = try File.createInMemory(named: name)
+    let file = try File.createInMemory(named: path)
     let isNarrow = tokenizer.vocabularySize <= ShardFormat.narrowVocabularySize
     typealias Attribute = ShardFormat.Attribute
     let texts = [

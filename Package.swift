@@ -60,6 +60,8 @@ let package = Package(
     .testTarget(
       name: "ModelsTests", dependencies: ["Core", "Tensors", "Layers", "Models"],
       resources: [.copy("Resources")]),
+    .testTarget(name: "DatasetsTests", dependencies: ["Core", "Datasets"]),
+    .testTarget(name: "HDF5Tests", dependencies: ["Core", "HDF5"]),
   ],
   swiftLanguageModes: [.v6]
 )

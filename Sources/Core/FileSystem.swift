@@ -62,6 +62,15 @@ package enum FileSystem {
     }
   }
 
+  /// Size of a file in bytes.
+  ///
+  /// Throws: `Failure` (.missingInput).
+  package static func byteCount(of path: String) throws(Failure) -> Int {
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw failure(.missingInput, "open", path) }
+    return Int(status.st_size)
+  }
+
   /// Creates a folder and its parents; one that exists already is fine.
   package static func createFolder(_ path: String) throws(Failure) {
     do {

@@ -57,6 +57,9 @@ let package = Package(
 
     .testTarget(name: "CoreTests", dependencies: ["Core"]),
     .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
+    .testTarget(name: "TrainingTests", dependencies: ["Core", "Models", "Training"]),
+    .testTarget(name: "ReportingTests", dependencies: ["Core", "Training", "Reporting"]),
+    .testTarget(name: "StyleTests"),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -57,7 +57,11 @@ let package = Package(
 
     .testTarget(name: "CoreTests", dependencies: ["Core"]),
     .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
-    .testTarget(name: "TrainingTests", dependencies: ["Core", "Models", "Training"]),
+    .testTarget(
+      name: "TrainingTests",
+      dependencies: [
+        "Core", "Models", "Training", .product(name: "Logging", package: "swift-log"),
+      ]),
     .testTarget(name: "ReportingTests", dependencies: ["Core", "Training", "Reporting"]),
     .testTarget(name: "StyleTests"),
   ],

@@ -24,6 +24,8 @@ package struct RunConfiguration: Equatable, Sendable {
     package var path = ""
     /// Tokens of the longer side, end token included; nil trains on every pair.
     package var maximumLength: Int?
+
+    package init() {}
   }
 
   package struct ModelGroup: Equatable, Sendable {
@@ -39,6 +41,8 @@ package struct RunConfiguration: Equatable, Sendable {
     package var positions = TransformerShape.Positions.sinusoidal
     package var maximumPositions = 1024
     package var attentionBias = false
+
+    package init() {}
   }
 
   package struct BatchGroup: Equatable, Sendable {
@@ -47,12 +51,16 @@ package struct RunConfiguration: Equatable, Sendable {
     package var lanes = 8
     /// Of one lane in one step.
     package var microBatches = 1
+
+    package init() {}
   }
 
   package struct TrainGroup: Equatable, Sendable {
     package var steps = 100_000
     package var labelSmoothing = 0.1
     package var logEvery = 50
+
+    package init() {}
   }
 
   package struct OptimizerGroup: Equatable, Sendable {
@@ -65,6 +73,8 @@ package struct RunConfiguration: Equatable, Sendable {
     package var weightDecay = 0.0
     /// Largest global gradient norm; 0 does not clip.
     package var clipNorm = 0.0
+
+    package init() {}
   }
 
   package struct ScheduleGroup: Equatable, Sendable {
@@ -80,31 +90,43 @@ package struct RunConfiguration: Equatable, Sendable {
     /// Learning rate at the end of warm-up; set for every kind but noam.
     package var peak: Double?
     package var final = 0.0
+
+    package init() {}
   }
 
   package struct PrecisionGroup: Equatable, Sendable {
     package enum Compute: String, CaseIterable, Sendable { case fp32 }
 
     package var compute = Compute.fp32
+
+    package init() {}
   }
 
   package struct ParallelGroup: Equatable, Sendable {
     /// Copies of the model; nil means one a rank.
     package var replicas: Int?
+
+    package init() {}
   }
 
   package struct CheckpointGroup: Equatable, Sendable {
     package var every = 1000
     package var keep = 5
+
+    package init() {}
   }
 
   package struct EvaluationGroup: Equatable, Sendable {
     package var every = 1000
+
+    package init() {}
   }
 
   package struct RuntimeGroup: Equatable, Sendable {
     /// OpenBLAS core name; nil means the best this CPU supports.
     package var blasKernels: String?
+
+    package init() {}
   }
 }
 

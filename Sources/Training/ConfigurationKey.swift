@@ -77,7 +77,7 @@ extension ConfigurationKey {
       "Source tokens and target tokens, each, of one step over all lanes."),
     .init(
       "batch.lanes", \.batch.lanes, .integer(1...65_536),
-      "Parts of a step whose gradients are summed in a fixed tree; the most replicas there can be."),
+      "Parts of a step, summed in a fixed tree; also the most replicas there can be."),
     .init(
       "batch.micro_batches", \.batch.microBatches, .integer(1...65_536),
       "Pieces a lane is computed in, one after the other: more need less memory."),

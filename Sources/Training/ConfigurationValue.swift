@@ -7,7 +7,8 @@ struct ScalarText: Equatable, Sendable {
   var isNull: Bool { !isQuoted && ["null", "~", "Null", "NULL", ""].contains(text) }
 }
 
-/// How a value of type `Value` is read from and written as YAML, and what a reader is told to write.
+/// How a value of type `Value` is read from and written as YAML, and what a reader is told to
+/// write.
 struct ConfigurationValue<Value: Sendable>: Sendable {
   /// Completes the sentence "expected …".
   let expectation: String

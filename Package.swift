@@ -62,6 +62,12 @@ let package = Package(
       resources: [.copy("Resources")]),
     .testTarget(name: "DatasetsTests", dependencies: ["Core", "Datasets"]),
     .testTarget(name: "HDF5Tests", dependencies: ["Core", "HDF5"]),
+      name: "TrainingTests",
+      dependencies: [
+        "Core", "Models", "Training", .product(name: "Logging", package: "swift-log"),
+      ]),
+    .testTarget(name: "ReportingTests", dependencies: ["Core", "Training", "Reporting"]),
+    .testTarget(name: "StyleTests"),
   ],
   swiftLanguageModes: [.v6]
 )

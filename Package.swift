@@ -57,6 +57,9 @@ let package = Package(
 
     .testTarget(name: "CoreTests", dependencies: ["Core"]),
     .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
+    .testTarget(
+      name: "DecodingTests", dependencies: ["Core", "Tensors", "Models", "Decoding"],
+      resources: [.copy("Resources")]),
   ],
   swiftLanguageModes: [.v6]
 )

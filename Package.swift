@@ -35,10 +35,10 @@ let package = Package(
     .target(name: "Models", dependencies: ["Core", "Tensors", "Layers"]),
     .target(name: "Optimizers", dependencies: ["Core", "Tensors"]),
     .target(name: "Datasets", dependencies: ["Core", "HDF5", "CSentencePiece"]),
-    .target(name: "Checkpoints", dependencies: ["Core", "Tensors", "HDF5", "Models"]),
+    .target(name: "Checkpoints", dependencies: ["Core", "Tensors", "HDF5", "Layers", "Models"]),
     .target(
       name: "Parallelism", dependencies: ["Core", "Tensors", "Messaging", "Optimizers"]),
-    .target(name: "Decoding", dependencies: ["Core", "Tensors", "Models"]),
+    .target(name: "Decoding", dependencies: ["Core", "Tensors", "Layers", "Models"]),
     .target(
       name: "Training",
       dependencies: [
@@ -58,7 +58,10 @@ let package = Package(
     .testTarget(name: "CoreTests", dependencies: ["Core"]),
     .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
     .testTarget(
-      name: "DecodingTests", dependencies: ["Core", "Tensors", "Models", "Decoding"],
+      name: "DecodingTests", dependencies: ["Core", "Tensors", "Layers", "Models", "Decoding"],
+      resources: [.copy("Resources")]),
+    .testTarget(
+      name: "ModelsTests", dependencies: ["Core", "Tensors", "Layers", "Models"],
       resources: [.copy("Resources")]),
   ],
   swiftLanguageModes: [.v6]

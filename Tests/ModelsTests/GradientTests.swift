@@ -1,0 +1,207 @@
+import Core
+import Layers
+import Models
+import Tensors
+import Testing
+
+/// The fast model in Float against its naive twin in Double.
+@Suite struct GradientTests {
+  enum Variant: CaseIterable {
+    case paper, preNorm, learnedPositions, attentionBias, noLayers, wide
+    var shape: TransformerShape {
+      var shape = TransformerShape(vocabularySize: 23)
+      shape.encoderLayers = 2
+      shape.decoderLayers = 2
+      shape.dimension = 6
+      shape.feedForwardDimension = 10
+      shape.heads = 3
+      shape.keyDimension = 2
+      shape.valueDimension = 5
+      shape.maximumLength = 12
+      switch self {
+      case .paper: break
+      case .preNorm: shape.norm = .pre
+      case .learnedPositions: shape.positions = .learned
+      case .attentionBias:
+        shape.attentionBias = true
+        shape.norm = .pre
+      case .noLayers:
+        shape.encoderLayers = 0
+        shape.decoderLayers = 1
+      case .wide:
+        // Rows longer than one SIMD vector, with a tail.
+        shape.dimension = 38
+        shape.feedForwardDimension = 50
+        shape.encoderLayers = 1
+        shape.decoderLayers = 1
+        shape.heads = 1
+        shape.keyDimension = 33
+        shape.valueDimension = 17
+      }
+      return shape
+    }
+  }
+
+  static let batch = MicroBatch(pairs: [
+    (source: [5, 6, 7], target: [8, 9]),
+    (source: [3], target: [22, 4, 11, 12, 5]),
+    (source: [10, 11, 12, 13, 14, 15, 16], target: []),
+    (source: [8, 8], target: [8, 8, 8]),
+  ])
+
+  /// Every gradient of the whole model equals the central difference of the twin's loss, to Float accuracy.
+  @Test(arguments: Variant.allCases, [Float(0), 0.3])
+  func everyGradientMatchesCentralDifferences(variant: Variant, dropout: Float) {
+    let model = Transformer(variant.shape, longestSequence: 12)
+    let count = model.layout.count
+    let weights = FloatBuffer(count: count)
+    let gradient = FloatBuffer(count: count)
+    model.layout.initialize(weights.view, seed: 3)
+    // Zero biases and unit scales hide errors: move everything off its special value.
+    let stream = RandomStream(seed: 9, purpose: .sampling, site: 0)
+    for i in 0..<count { weights.view.base[i] += Float(stream.uniform(at: i) - 0.5) * 0.2 }
+    let arena = Arena(capacity: model.arenaCapacity(BatchBounds(Self.batch)))
+    let place = Pass.Place(seed: 11, step: 7, lane: 3, microBatch: 1)
+    let scale: Float = 0.125
+    let loss = model.train(
+      Self.batch, smoothing: 0.1, gradientScale: scale,
+      Pass(
+        weights: weights.view, arena: arena, dropout: Dropout(probability: dropout), place: place),
+      GradientTarget(gradient.view, accumulates: false))
+
+    let twin = ReferenceTransformer(model, dropout: dropout, place: place)
+    var values = weights.view.array.map(Double.init)
+    let expected = twin.loss(Self.batch, weights: values, smoothing: Double(Float(0.1)))
+    #expect(abs(loss.smoothed - expected) < 1e-5 * expected)
+    #expect(loss.tokens == Self.batch.targetOutput.count)
+
+    var worst = 0.0
+    var worstPlace = ""
+    for entry in model.layout.entries {
+      // Every element of small tensors, a spread of the larger ones.
+      for i in stride(from: 0, to: entry.count, by: max(1, entry.count / 40)) {
+        let index = entry.offset + i
+        let h = 1e-5
+        let original = values[index]
+        values[index] = original + h
+        let above = twin.loss(Self.batch, weights: values, smoothing: Double(Float(0.1)))
+        values[index] = original - h
+        let below = twin.loss(Self.batch, weights: values, smoothing: Double(Float(0.1)))
+        values[index] = original
+        let difference = Double(scale) * (above - below) / (2 * h)
+        let error = abs(difference - Double(gradient.view.base[index])) / (abs(difference) + 1e-2)
+        if error > worst {
+          worst = error
+          worstPlace = "\(entry.name)[\(i)]: \(gradient.view.base[index]) for \(difference)"
+        }
+      }
+    }
+    #expect(worst < 2e-4, "\(worstPlace)")
+  }
+
+  /// A second micro-batch of the same lane adds to the first's gradient.
+  @Test func accumulatedGradientIsTheSumOfBoth() {
+    let model = Transformer(Variant.preNorm.shape, longestSequence: 12)
+    let count = model.layout.count
+    let weights = FloatBuffer(count: count)
+    model.layout.initialize(weights.view, seed: 3)
+    let arena = Arena(capacity: model.arenaCapacity(BatchBounds(Self.batch)))
+    let once = FloatBuffer(count: count)
+    let twice = FloatBuffer(count: count)
+    once.view.fill(.nan)
+    let pass = Pass(evaluating: weights.view, arena: arena)
+    for (target, accumulates) in [(once.view, false), (twice.view, false), (twice.view, true)] {
+      _ = model.train(
+        Self.batch, smoothing: 0.1, gradientScale: 1, pass,
+        GradientTarget(target, accumulates: accumulates))
+    }
+    for (one, two) in zip(once.view.array, twice.view.array) {
+      #expect(abs(two - 2 * one) <= 1e-5 * max(1, abs(two)))
+    }
+  }
+
+  /// What a decoder predicts at a position depends on no later target token.
+  @Test func aTargetTokenChangesNoEarlierOutput() {
+    let model = Transformer(Variant.paper.shape, longestSequence: 12)
+    let weights = FloatBuffer(count: model.layout.count)
+    model.layout.initialize(weights.view, seed: 5)
+    func losses(_ target: [Int32]) -> [Double] {
+      (1...target.count + 1).map { length in
+        // The loss of each prefix, so that the difference of two is the loss of one position.
+        var batch = MicroBatch(pairs: [(source: [5, 6, 7], target: target)])
+        batch.targetInput = PackedSequences([Array(batch.targetInput.tokens.prefix(length))])
+        batch.targetOutput = Array(repeating: 9, count: length)
+        let arena = Arena(capacity: model.arenaCapacity(BatchBounds(batch)))
+        return model.evaluate(
+          batch, smoothing: 0, Pass(evaluating: weights.view, arena: arena)
+        ).smoothed
+      }
+    }
+    let base: [Int32] = [8, 9, 10, 11]
+    let reference = losses(base)
+    for t in base.indices {
+      var changed = base
+      changed[t] = 20
+      let other = losses(changed)
+      // Input t + 1 (behind begin-of-sequence) carries token t.
+      #expect(Array(other[...t]) == Array(reference[...t]))
+      #expect(other[t + 1] != reference[t + 1])
+    }
+  }
+
+  /// The plan covers what a micro-batch uses, and not much more.
+  @Test(arguments: Variant.allCases)
+  func arenaPlanIsTight(variant: Variant) {
+    let model = Transformer(variant.shape, longestSequence: 64)
+    let weights = FloatBuffer(count: model.layout.count)
+    let gradient = FloatBuffer(count: model.layout.count)
+    model.layout.initialize(weights.view, seed: 1)
+    let pairs = (0..<20).map { i in
+      (source: [Int32](repeating: 4, count: 8), target: [Int32](repeating: 5, count: 8))
+    }
+    let batch = MicroBatch(pairs: pairs)
+    let plan = model.arenaCapacity(BatchBounds(batch))
+    let arena = Arena(capacity: plan)
+    _ = model.train(
+      batch, smoothing: 0, gradientScale: 1, Pass(evaluating: weights.view, arena: arena),
+      GradientTarget(gradient.view, accumulates: false))
+    #expect(Double(plan) < 1.25 * Double(arena.peak))
+  }
+}
+
+@Suite struct ParameterCountTests {
+  /// Table 3 of the paper at a vocabulary of 37,000, no attention biases, shared embedding.
+  @Test(arguments: [
+    ("base", 63_045_632), ("big", 214_171_648), ("N=2", 33_644_544), ("N=4", 48_345_088),
+    ("N=8", 77_746_176), ("d=256", 26_816_512), ("d=1024", 163_815_424), ("ff=1024", 50_450_432),
+    ("ff=4096", 88_236_032), ("dk=16", 55_967_744), ("dk=32", 58_327_040),
+    ("bias", 63_082_496),
+  ])
+  func parameterCountsAreThePapers(row: String, expected: Int) {
+    var shape = TransformerShape(vocabularySize: 37_000)
+    func layers(_ n: Int) { (shape.encoderLayers, shape.decoderLayers) = (n, n) }
+    func width(_ d: Int) {
+      shape.dimension = d
+      (shape.keyDimension, shape.valueDimension) = (d / shape.heads, d / shape.heads)
+    }
+    switch row {
+    case "big":
+      width(1024)
+      shape.feedForwardDimension = 4096
+      shape.heads = 16
+      (shape.keyDimension, shape.valueDimension) = (64, 64)
+    case "N=2": layers(2)
+    case "N=4": layers(4)
+    case "N=8": layers(8)
+    case "d=256": width(256)
+    case "d=1024": width(1024)
+    case "ff=1024": shape.feedForwardDimension = 1024
+    case "ff=4096": shape.feedForwardDimension = 4096
+    case "dk=16": shape.keyDimension = 16
+    case "dk=32": shape.keyDimension = 32
+    case "bias": shape.attentionBias = true
+    default: break
+    }
+    #expect(Transformer(shape).layout.count == expected)
+  }
+}

@@ -47,7 +47,7 @@ package struct BeamSearch: Equatable, Sendable {
   ) throws(Failure) -> [[Hypothesis]] {
     precondition(beamWidth >= 1 && (1...beamWidth).contains(resultCount), "impossible beam")
     precondition(lengthPenalty.alpha >= 0, "the stopping bound needs a penalty that grows")
-    var sentences = sourceLengths.map { SentenceSearch(self, limit: limit(sourceLength: $0)) }
+    var sentences = sourceLengths.map { SentenceSearch(self, limit: stepLimit(sourceLength: $0)) }
     while true {
       let open = sentences.indices.filter { !sentences[$0].isDone }
       if open.isEmpty { break }
@@ -62,7 +62,8 @@ package struct BeamSearch: Equatable, Sendable {
     return sentences.map { $0.results() }
   }
 
-  private func limit(sourceLength: Int) -> Int {
+  /// The most tokens a translation may have, end-of-sequence included.
+  package func stepLimit(sourceLength: Int) -> Int {
     max(1, min(sourceLength + lengthOffset, maximumLength ?? .max))
   }
 }

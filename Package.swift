@@ -38,7 +38,7 @@ let package = Package(
     .target(name: "Checkpoints", dependencies: ["Core", "Tensors", "HDF5", "Layers", "Models"]),
     .target(
       name: "Parallelism", dependencies: ["Core", "Tensors", "Messaging", "Optimizers"]),
-    .target(name: "Decoding", dependencies: ["Core", "Tensors", "Models"]),
+    .target(name: "Decoding", dependencies: ["Core", "Tensors", "Layers", "Models"]),
     .target(
       name: "Training",
       dependencies: [
@@ -57,6 +57,9 @@ let package = Package(
 
     .testTarget(name: "CoreTests", dependencies: ["Core"]),
     .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
+    .testTarget(
+      name: "DecodingTests", dependencies: ["Core", "Tensors", "Layers", "Models", "Decoding"],
+      resources: [.copy("Resources")]),
     .testTarget(
       name: "ModelsTests", dependencies: ["Core", "Tensors", "Layers", "Models"],
       resources: [.copy("Resources")]),

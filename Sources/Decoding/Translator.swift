@@ -1,0 +1,111 @@
+import Core
+import Models
+
+/// A line and its translation.
+package struct Translation: Equatable, Sendable {
+  package var source: String
+  package var text: String
+  /// The translation's pieces, without special tokens.
+  package var tokens: [Int32]
+  /// Log-probability divided by the length penalty.
+  package var score: Double
+  package var logProbability: Double
+}
+
+/// Translates lines of text: encodes, batches lines of similar length, searches, decodes.
+package struct Translator {
+  package typealias Encode = (String) throws -> [Int32]
+  package typealias Decode = ([Int32]) throws -> String
+
+  package var search = BeamSearch()
+  /// The most source tokens in one batch; a longer sentence is a batch of its own.
+  package var batchTokens = 2048
+  private let model: any TranslationModel
+  private let encode: Encode
+  private let decode: Decode
+
+  /// - Parameters:
+  ///   - encode: pieces of a line, without special tokens; none for a blank line.
+  ///   - decode: the text of pieces.
+  package init(
+    model: any TranslationModel, encode: @escaping Encode, decode: @escaping Decode
+  ) {
+    self.model = model
+    self.encode = encode
+    self.decode = decode
+  }
+
+  /// Translates lines, each for itself; a line without pieces becomes an empty one.
+  ///
+  /// - Parameter firstLineNumber: of `lines[0]`, for messages.
+  /// Throws: `Failure` (.badData) with the line's number if a sentence exceeds the model's positions;
+  /// what `encode` and `decode` throw.
+  package func translate(
+    _ lines: [String], firstLineNumber: Int = 1
+  ) throws -> [Translation] {
+    let sources = try lines.enumerated().map { index, line in
+      let pieces = try encode(line)
+      if pieces.isEmpty { return pieces }
+      try checkLength(pieces.count + 1, lineNumber: firstLineNumber + index)
+      return pieces + [SpecialToken.end]
+    }
+    var result = lines.map {
+      Translation(source: $0, text: "", tokens: [], score: 0, logProbability: 0)
+    }
+    for batch in batches(sources.map(\.count)) {
+      let hypotheses = try translate(PackedSequences(batch.map { sources[$0] }))
+      for (index, hypothesis) in zip(batch, hypotheses) {
+        result[index].text = oneLine(try decode(hypothesis.tokens))
+        result[index].tokens = hypothesis.tokens
+        result[index].score = hypothesis.score
+        result[index].logProbability = hypothesis.logProbability
+      }
+    }
+    return result
+  }
+
+  /// The best hypothesis for each source.
+  private func translate(_ sources: PackedSequences) throws(Failure) -> [Hypothesis] {
+    var search = search
+    search.resultCount = 1
+    search.maximumLength = model.maximumLength
+    let lengths = (0..<sources.count).map(sources.length)
+    let steps = lengths.map(search.stepLimit).max() ?? 0
+    let session = model.session(
+      sources: sources,
+      limits: .init(hypotheses: sources.count * search.beamWidth, steps: steps))
+    return try search.search(session, sourceLengths: lengths).map { $0[0] }
+  }
+
+  /// Indices of sources in batches of similar length, longest first, so that a budget that is too
+  /// large for the memory shows at once.
+  func batches(_ lengths: [Int]) -> [[Int]] {
+    let order = lengths.indices.filter { lengths[$0] > 0 }
+      .sorted { (lengths[$1], $0) < (lengths[$0], $1) }
+    var batches: [[Int]] = []
+    var tokens = 0
+    for index in order {
+      tokens += lengths[index]
+      if batches.isEmpty || tokens > batchTokens {
+        batches.append([index])
+        tokens = lengths[index]
+      } else {
+        batches[batches.count - 1].append(index)
+      }
+    }
+    return batches
+  }
+
+  private func checkLength(_ length: Int, lineNumber: Int) throws(Failure) {
+    guard let maximum = model.maximumLength, length > maximum else { return }
+    throw Failure(
+      .badData,
+      "line \(lineNumber): \(length) pieces (end included), but the model's learned positions end "
+        + "at \(maximum); split the sentence")
+  }
+
+  private func oneLine(_ text: String) -> String {
+    text.contains(where: \.isNewline)
+      ? text.split(whereSeparator: \.isNewline).joined(separator: " ") : text
+  }
+}

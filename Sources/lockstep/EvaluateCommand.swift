@@ -1,0 +1,89 @@
+import ArgumentParser
+import Core
+import Decoding
+import Foundation
+
+/// `lockstep evaluate`: BLEU and perplexity on held-out sentence pairs.
+struct EvaluateCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "evaluate",
+    abstract: "Measure BLEU and perplexity on held-out sentence pairs.",
+    discussion: """
+      BLEU is sacreBLEU's (13a tokenisation), against the text as it was prepared. Perplexity is
+      per piece of the reference, end of sentence included, without label smoothing.
+      """)
+
+  @Option(help: "A checkpoint, or a run directory (its newest checkpoint).")
+  var checkpoint: String
+
+  @Option(help: "A prepared dataset.")
+  var data: String
+
+  @Option(help: "Which part of the dataset.")
+  var split = "test"
+
+  @Option(help: "Leave out pairs with a side of more pieces than this, special tokens not counted.")
+  var maxPieces: Int?
+
+  @OptionGroup var search: SearchOptions
+
+  @Flag(help: "Write one JSON object.")
+  var json = false
+
+  mutating func validate() throws {
+    if let maxPieces, maxPieces < 1 {
+      throw ValidationError("--max-pieces must be at least 1, not \(maxPieces).")
+    }
+  }
+
+  func run() throws {
+    let loaded = try loadTranslator(checkpoint: checkpoint)
+    var translator = loaded.translator
+    search.apply(to: &translator)
+    let all = try loadReferencePairs(data: data, split: split, for: loaded)
+    let pairs = all.filter { $0.longestSide <= maxPieces ?? .max }
+    guard !pairs.isEmpty else {
+      let limit = maxPieces.map { " of at most \($0) pieces" } ?? ""
+      throw Failure(
+        .badData, "\(data): no pair\(limit) in split \(split), which has \(all.count) pairs")
+    }
+    let evaluation = try Evaluation(pairs, translator: translator) { loaded.model.loss($0) }
+    let report = Report(evaluation, pairCount: pairs.count, omittedCount: all.count - pairs.count)
+    if json {
+      print(String(decoding: try jsonLine(report), as: UTF8.self))
+    } else {
+      print(evaluation.bleu.verboseScore)
+      print("signature: \(BLEU.signature)")
+      print(
+        String(format: "perplexity = %.3f", evaluation.perplexity)
+          + " over \(evaluation.loss.tokens) pieces of \(pairs.count) pairs"
+          + (report.omittedPairs > 0 ? " (\(report.omittedPairs) longer ones left out)" : ""))
+    }
+  }
+
+  private struct Report: Encodable {
+    let bleu: Double
+    let bleuSignature: String
+    let bleuPrecisions: [Double]
+    let brevityPenalty: Double
+    let systemLength: Int
+    let referenceLength: Int
+    let perplexity: Double
+    let targetPieces: Int
+    let pairs: Int
+    let omittedPairs: Int
+
+    init(_ evaluation: Evaluation, pairCount: Int, omittedCount: Int) {
+      bleu = evaluation.bleu.score
+      bleuSignature = BLEU.signature
+      bleuPrecisions = evaluation.bleu.precisions
+      brevityPenalty = evaluation.bleu.brevityPenalty
+      systemLength = evaluation.bleu.systemLength
+      referenceLength = evaluation.bleu.referenceLength
+      perplexity = evaluation.perplexity
+      targetPieces = evaluation.loss.tokens
+      pairs = pairCount
+      omittedPairs = omittedCount
+    }
+  }
+}

@@ -65,6 +65,7 @@ let package = Package(
       resources: [.copy("Resources")]),
     .testTarget(name: "DatasetsTests", dependencies: ["Core", "Datasets"]),
     .testTarget(name: "HDF5Tests", dependencies: ["Core", "HDF5"]),
+    .testTarget(
       name: "TrainingTests",
       dependencies: [
         "Core", "Models", "Training", .product(name: "Logging", package: "swift-log"),

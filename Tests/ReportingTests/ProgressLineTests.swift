@@ -1,3 +1,4 @@
+import Core
 import Reporting
 import Testing
 import Training
@@ -86,20 +87,19 @@ import Training
 
 @Suite struct StartBannerTests {
   @Test func theBannerSaysWhatWillRun() {
-    let banner = StartBanner(
-      version: "0.1.0", runPath: "runs/x", beginning: "new run", ranks: 2, hosts: 1, lanes: 8,
-      blasKernels: "SkylakeX", model: StartBanner.description(of: .init()),
-      parameterCount: 63_045_632, dataPath: "data/x", trainingPairs: 18_731, validationPairs: 500,
-      vocabularySize: 37_000, tokensPerStep: 25_000,
+    let run = RunDescription(
+      runPath: "runs/x", resumedStep: nil, ranks: 2, hosts: 1, lanes: 8, blasKernels: "SkylakeX",
+      model: .init(), parameterCount: 63_045_632, dataPath: "data/x", trainingPairs: 18_731,
+      excludedPairs: 12, validationPairs: 500, vocabularySize: 37_000, tokensPerStep: 25_000,
       memory: [.init("weights", 252_182_528), .init("activations", 1_900_000_000)])
     #expect(
-      banner.lines == [
-        "lockstep 0.1.0  runs/x  new run",
+      StartBanner.lines(run) == [
+        "lockstep \(lockstepVersion)  runs/x  new run",
         "  ranks   2 on 1 host, 8 lanes, OpenBLAS kernels SkylakeX",
         "  model   Transformer 6+6 layers, d 512, ff 2048, 8 heads, post-norm, sinusoidal"
           + " positions: 63,045,632 parameters",
-        "  data    data/x: 18,731 training and 500 validation pairs, 37,000 pieces",
-        "  step    25,000 source and target tokens each",
+        "  data    data/x: 18,731 training (12 too long) and 500 validation pairs, 37,000 pieces",
+        "  step    at most 25,000 source and target tokens each",
         "  memory  2.2 GB a rank: weights 252 MB, activations 1.9 GB",
       ])
   }

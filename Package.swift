@@ -35,7 +35,7 @@ let package = Package(
     .target(name: "Models", dependencies: ["Core", "Tensors", "Layers"]),
     .target(name: "Optimizers", dependencies: ["Core", "Tensors"]),
     .target(name: "Datasets", dependencies: ["Core", "HDF5", "CSentencePiece"]),
-    .target(name: "Checkpoints", dependencies: ["Core", "Tensors", "HDF5", "Layers", "Models"]),
+    .target(name: "Checkpoints", dependencies: ["Core", "Tensors", "HDF5", "Layers"]),
     .target(
       name: "Parallelism", dependencies: ["Core", "Tensors", "Messaging", "Optimizers"]),
     .target(name: "Decoding", dependencies: ["Core", "Tensors", "Layers", "Models"]),
@@ -72,7 +72,8 @@ let package = Package(
       ]),
     .testTarget(name: "ReportingTests", dependencies: ["Core", "Training", "Reporting"]),
     .testTarget(name: "StyleTests"),
-      name: "CheckpointsTests", dependencies: ["Core", "Tensors", "HDF5", "Models", "Checkpoints"]),
+    .testTarget(
+      name: "CheckpointsTests", dependencies: ["Core", "Tensors", "HDF5", "Layers", "Checkpoints"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -1,6 +1,6 @@
 import Core
 import Foundation
-import Models
+import Layers
 import Tensors
 
 /// The mean of several checkpoints' parameters, as the paper decodes with.

@@ -1,7 +1,7 @@
 import Core
 import Foundation
 import HDF5
-import Models
+import Layers
 import Tensors
 
 /// An opened checkpoint; every byte of it has been verified before this value exists.

@@ -1,6 +1,6 @@
 import Core
 import Foundation
-import Models
+import Layers
 
 /// The checkpoints of one run: saves new ones, finds the newest that verifies, removes old ones.
 ///

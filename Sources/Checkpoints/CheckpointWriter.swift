@@ -1,7 +1,7 @@
 import Core
 import Foundation
 import HDF5
-import Models
+import Layers
 import Tensors
 
 /// What a save has published.

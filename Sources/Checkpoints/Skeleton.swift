@@ -1,7 +1,7 @@
 import Core
 import Foundation
 import HDF5
-import Models
+import Layers
 
 /// The shape of a checkpoint file before its tensors are in it: all of HDF5's own bytes and the place of
 /// each tensor.

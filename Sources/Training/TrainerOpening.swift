@@ -45,10 +45,12 @@ extension Trainer {
         store: store, keep: configuration.checkpoint.keep,
         runIdentifier: resumed?.runIdentifier ?? UUID().uuidString.lowercased(),
         incarnation: directory.incarnation, configuration: configuration,
-        tokenizerModel: inputs.dataset.tokenizer.model,
+        tokenizerModel: inputs.dataset.tokenizer.bytes,
         datasetDigest: "\(inputs.dataset.digest)", provenance: provenance)
     }
-    try communicator.together { () throws(Failure) in try directory?.save(configuration) }
+    try communicator.together { () throws(Failure) in
+      try directory?.save(configuration)
+    }
     let trainer = Trainer(
       configuration, communicator: communicator, observer: observer, inputs: inputs,
       engine: engine, logger: logger, directory: directory, publisher: publisher,
@@ -82,7 +84,7 @@ extension Trainer {
   ) throws(Failure) -> Resumed? {
     let newest = try communicator.together { () throws(Failure) -> Checkpoint? in
       guard let directory else { return nil }
-      let found = try store.newestVerified { line in
+      let found = try store.newestVerified { (line: String) in
         directory.events.append(.fault, [.init("fault", .string(line))])
         observer.noticed(line)
       }
@@ -94,7 +96,7 @@ extension Trainer {
     let path = try communicator.broadcast(newest?.path ?? "")
     guard !path.isEmpty else { return nil }
     return try communicator.together { () throws(Failure) in
-      let checkpoint = try newest ?? Checkpoint(folder: path)
+      let checkpoint = if let newest { newest } else { try Checkpoint(folder: path) }
       return Resumed(
         progress: try engine.restore(checkpoint), runIdentifier: checkpoint.header.runIdentifier)
     }
@@ -117,7 +119,7 @@ extension Trainer {
           + " \(inputs.dataset.digest), expected \(header.datasetDigest)); use that or another --run")
     }
     let saved = try RunConfiguration.decode(
-      header.configurationYAML, path: "\(checkpoint.path)/checkpoint.h5:/configuration/yaml")
+      yaml: header.configurationYAML, name: "\(checkpoint.path)/checkpoint.h5:/configuration/yaml")
     try configuration.requireContinuation(of: saved, at: root)
   }
 

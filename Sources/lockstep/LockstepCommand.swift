@@ -19,6 +19,5 @@ struct LockstepCommand: ParsableCommand {
     version: lockstepVersion,
     subcommands: [
       PrepareCommand.self, TrainCommand.self, EvaluateCommand.self, TranslateCommand.self,
-      AverageCommand.self, InspectCommand.self,
     ])
 }

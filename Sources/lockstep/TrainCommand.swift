@@ -25,8 +25,8 @@ struct TrainCommand: ParsableCommand {
   @Argument(help: "Values that override the file's: key.path=value.")
   var overrides: [String] = []
 
-  @Option(help: "The run directory; made if it does not exist.")
-  var run: String
+  @Option(name: .customLong("run"), help: "The run directory; made if it does not exist.")
+  var runPath: String
 
   func run() throws {
     try prepareKernels(config, overrides)
@@ -37,7 +37,7 @@ struct TrainCommand: ParsableCommand {
     do {
       let configuration = try RunConfiguration.load(path: config, overrides: overrides)
       trainer = try Trainer.open(
-        configuration, run: run, commandLine: CommandLine.arguments, communicator: communicator,
+        configuration, run: runPath, commandLine: CommandLine.arguments, communicator: communicator,
         observer: TrainingConsole(isSilent: !isFirst))
     } catch let failure as Failure {
       // Every rank knows the same failure; one of them says it.
@@ -62,7 +62,7 @@ struct TrainCommand: ParsableCommand {
       case .diverged:
         CommandLineEntry.say(
           isFirst
-            ? "\(run): loss or gradient was not finite \(Coordinator.nonFiniteLimit) steps in a row;"
+            ? "\(runPath): loss or gradient was not finite \(Coordinator.nonFiniteLimit) steps in a row;"
               + " lower the learning rate or set optimizer.clip_norm, and start from an earlier"
               + " checkpoint" : nil)
         throw ArgumentParser.ExitCode(Core.ExitCode.diverged.rawValue)
@@ -111,6 +111,6 @@ struct TrainingConsole: TrainingObserver {
   private func say(_ line: String) {
     guard !isSilent else { return }
     print(line)
-    fflush(stdout)
+    fflush(nil)
   }
 }

@@ -93,6 +93,22 @@ package final class CheckpointStore {
     return nil
   }
 
+  /// Opens the newest checkpoints, oldest of them first, e.g. to average them.
+  ///
+  /// Throws: `Failure` (.missingInput when there are fewer, .badData when one does not verify).
+  package func newest(_ count: Int) throws(Failure) -> [Checkpoint] {
+    let generations = generations()
+    guard generations.count >= count else {
+      throw Failure(
+        .missingInput,
+        "\(folder): holds \(generations.count) checkpoints, \(count) were asked for "
+          + "(checkpoint.keep decides how many stay)")
+    }
+    return try generations.prefix(count).reversed().map { generation throws(Failure) in
+      try Checkpoint(folder: generation.path)
+    }
+  }
+
   /// Removes all but the newest checkpoints.
   ///
   /// At least `fewestGenerations` that verify stay, if there are that many; older ones stay for it.

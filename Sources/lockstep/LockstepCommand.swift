@@ -19,5 +19,6 @@ struct LockstepCommand: ParsableCommand {
     version: lockstepVersion,
     subcommands: [
       PrepareCommand.self, TrainCommand.self, EvaluateCommand.self, TranslateCommand.self,
+      AverageCommand.self, InspectCommand.self,
     ])
 }

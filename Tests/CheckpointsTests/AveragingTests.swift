@@ -2,7 +2,7 @@ import Checkpoints
 import Core
 import Foundation
 import HDF5
-import Models
+import Layers
 import Testing
 
 @Suite struct AveragingTests {

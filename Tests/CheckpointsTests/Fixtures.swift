@@ -1,7 +1,7 @@
 import Checkpoints
 import Core
 import Foundation
-import Models
+import Layers
 import Tensors
 
 /// A folder of its own for a test, removed at the end of `body`.

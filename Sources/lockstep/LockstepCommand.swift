@@ -11,7 +11,7 @@ struct LockstepCommand: ParsableCommand {
       A first run, from text to translations:
         lockstep prepare --preset ddtp-en-de --out data/quickstart
         mpirun -np 2 lockstep train configs/quickstart.yaml --run runs/quickstart
-        echo "a small text editor" | lockstep translate runs/quickstart
+        echo "a small text editor" | lockstep translate --checkpoint runs/quickstart
 
       Exit codes: 0 done, 64 usage, 65 bad data, 66 missing input, 70 internal error, 73 and 74 \
       cannot write, 75 stopped on request (run the same command again), 76 out of lockstep, \

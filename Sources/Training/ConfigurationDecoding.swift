@@ -164,8 +164,12 @@ struct ConfigurationDecoder {
     return "\(sentence), did you mean '\(nearest)'?"
   }
 
+  /// At most 60 characters on one line; escape sequences must not reach a terminal.
   private func abbreviated(_ text: String) -> String {
-    let line = text.replacing("\n", with: " ")
-    return line.count <= 60 ? line : line.prefix(57) + "..."
+    let shown = text.prefix(60).unicodeScalars.map { scalar in
+      scalar.properties.generalCategory == .control ? " " : String(scalar)
+    }
+    let isCut = text.dropFirst(60).first != nil
+    return shown.joined() + (isCut ? "..." : "")
   }
 }

@@ -66,13 +66,16 @@ package enum KernelSelection {
     case fail(String)
   }
 
-  /// Decides from the wanted kernel set (nil: OpenBLAS's own choice) and the environment.
-  package static func action(wanted: String?, environment: [String: String]) -> Action {
+  /// Decides from the wanted kernel set (nil: OpenBLAS's own choice), the environment and the
+  /// process id, which stays when a process starts itself again and is new in its children.
+  package static func action(
+    wanted: String?, environment: [String: String], process: Int32
+  ) -> Action {
     var settings = ["OPENBLAS_NUM_THREADS": "1"]
     if let wanted { settings["OPENBLAS_CORETYPE"] = wanted }
     let wrong = settings.filter { environment[$0.key] != $0.value }
     if wrong.isEmpty { return .proceed }
-    let choice = wanted ?? "auto"
+    let choice = "\(wanted ?? "auto") \(process)"
     if environment[guardVariable] == choice {
       let names = wrong.keys.sorted().joined(separator: " and ")
       return .fail("the process cannot set \(names) for itself; set it before the start")
@@ -88,7 +91,8 @@ package enum KernelSelection {
   @discardableResult
   package static func apply(_ configured: String?) throws(Failure) -> String? {
     let wanted = configured ?? bestKernels(cpu: cpuFeatures())
-    switch action(wanted: wanted, environment: ProcessInfo.processInfo.environment) {
+    let environment = ProcessInfo.processInfo.environment
+    switch action(wanted: wanted, environment: environment, process: getpid()) {
     case .proceed: return wanted
     case .fail(let message): throw Failure(.internal, message)
     case .restart(let environment):
@@ -111,5 +115,6 @@ package enum KernelSelection {
       + " this library or this CPU does not have \(wanted)"
   }
 
+  /// Says which process started itself again, and for which kernels: the guard against a loop.
   private static let guardVariable = "LOCKSTEP_KERNELS"
 }

@@ -54,6 +54,7 @@ import Training
     ("seed: 1\n---\nseed: 2\n", "c.yaml:2: not valid YAML"),
     ("seed: 1\n  x: 2\n", "c.yaml:2: not valid YAML"),
     ("seed: 'x\n", "c.yaml:2: not valid YAML"),
+    ("\"\\e[31mred\\n\": 1\n", "c.yaml:1: unknown key ' [31mred '"),
     ("", "c.yaml: data.path is missing"),
     ("# nothing\n", "c.yaml: data.path is missing"),
   ])

@@ -130,6 +130,28 @@ let repositoryRoot = URL(fileURLWithPath: #filePath)
     }
   }
 
+  @Test func filesThatAreNoConfigurationAreRefused() throws {
+    try withTemporaryFolder { folder throws in
+      let path = folder + "/c.yaml"
+      func code(_ bytes: [UInt8]) throws -> ExitCode? {
+        try Data(bytes).write(to: URL(fileURLWithPath: path))
+        do throws(Failure) {
+          _ = try RunConfiguration.load(path: path)
+          return nil
+        } catch {
+          return error.exitCode
+        }
+      }
+      #expect(try code([]) == .configuration)
+      #expect(try code(Array("data: {path: \u{FF}}".utf8)) == nil)
+      #expect(try code([0x64, 0xFF, 0xFE]) == .configuration)
+      #expect(try code(Array(repeating: 0x20, count: (1 << 20) + 1)) == .configuration)
+      #expect(try code(Array("\u{FEFF}data:\r\n  path: d\r\n".utf8)) == nil)
+    }
+    #expect(throws: Failure.self) { try RunConfiguration.load(path: "/proc") }
+    #expect(throws: Failure.self) { try RunConfiguration.load(path: "/dev/zero") }
+  }
+
   @Test func aRunIsContinuedOnlyWithTheSameSteps() throws {
     let saved = try RunConfiguration.decode(yaml: Self.minimal, name: "c.yaml")
     let free = try saved.applying([

@@ -40,39 +40,38 @@ import Training
 
   @Test func aProcessStartsAgainOnceAtMost() throws {
     let foreign = ["OPENBLAS_CORETYPE": "Haswell", "PATH": "/bin"]
-    let action = KernelSelection.action(wanted: "SkylakeX", environment: foreign)
-    guard case .restart(let settings) = action else {
-      Issue.record("expected a restart, found \(action)")
-      return
-    }
+    let settings = try #require(restart(wanted: "SkylakeX", foreign, process: 7))
     #expect(settings["OPENBLAS_CORETYPE"] == "SkylakeX")
     #expect(settings["OPENBLAS_NUM_THREADS"] == "1")
     let after = foreign.merging(settings) { $1 }
-    #expect(KernelSelection.action(wanted: "SkylakeX", environment: after) == .proceed)
+    #expect(
+      KernelSelection.action(wanted: "SkylakeX", environment: after, process: 7) == .proceed)
 
     // Something put the old value back: no loop.
     let undone = after.merging(["OPENBLAS_CORETYPE": "Haswell"]) { $1 }
-    guard case .fail = KernelSelection.action(wanted: "SkylakeX", environment: undone) else {
-      Issue.record("a process would start itself for ever")
-      return
-    }
-    // Another choice in a child of such a process is a new decision.
-    guard case .restart = KernelSelection.action(wanted: "Haswell", environment: undone) else {
-      let threads = undone["OPENBLAS_NUM_THREADS"]
-      #expect(threads == "1")
-      #expect(KernelSelection.action(wanted: "Haswell", environment: undone) == .proceed)
-      return
-    }
+    let action = KernelSelection.action(wanted: "SkylakeX", environment: undone, process: 7)
+    #expect(
+      action
+        == .fail(
+          "the process cannot set OPENBLAS_CORETYPE for itself; set it before the start"))
+    // A child inherits the guard, but decides for itself.
+    #expect(restart(wanted: "SkylakeX", undone, process: 8) != nil)
   }
 
-  @Test func anUnknownCPUKeepsItsKernelsButOneThread() {
-    #expect(
-      KernelSelection.action(wanted: nil, environment: ["OPENBLAS_NUM_THREADS": "1"]) == .proceed)
-    guard case .restart(let settings) = KernelSelection.action(wanted: nil, environment: [:]) else {
-      Issue.record("expected a restart")
-      return
-    }
+  @Test func anUnknownCPUKeepsItsKernelsButOneThread() throws {
+    #expect(restart(wanted: nil, ["OPENBLAS_NUM_THREADS": "1"], process: 7) == nil)
+    let settings = try #require(restart(wanted: nil, [:], process: 7))
+    #expect(settings["OPENBLAS_NUM_THREADS"] == "1")
     #expect(settings["OPENBLAS_CORETYPE"] == nil)
+  }
+
+  /// The variables a process starts again with; nil when it goes on or fails.
+  private func restart(
+    wanted: String?, _ environment: [String: String], process: Int32
+  ) -> [String: String]? {
+    let action = KernelSelection.action(wanted: wanted, environment: environment, process: process)
+    guard case .restart(let settings) = action else { return nil }
+    return settings
   }
 
   @Test func aLibraryThatTookOtherKernelsIsReported() {

@@ -57,6 +57,16 @@ let package = Package(
 
     .testTarget(name: "CoreTests", dependencies: ["Core"]),
     .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
+    // Runs every operation of MPICommunicator under mpirun; MessagingTests starts it.
+    .executableTarget(
+      name: "MessagingProbe", dependencies: ["Core", "Tensors", "Messaging"],
+      path: "Tests/MessagingProbe"),
+    .testTarget(
+      name: "MessagingTests", dependencies: ["Core", "Tensors", "Messaging", "MessagingProbe"]),
+    .testTarget(name: "OptimizersTests", dependencies: ["Core", "Tensors", "Optimizers"]),
+    .testTarget(
+      name: "ParallelismTests",
+      dependencies: ["Core", "Tensors", "Messaging", "Optimizers", "Parallelism"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -14,3 +14,5 @@ static inline MPI_Op lockstep_mpi_sum(void) { return MPI_SUM; }
 static inline MPI_Errhandler lockstep_mpi_errors_return(void) { return MPI_ERRORS_RETURN; }
 static inline MPI_Status *lockstep_mpi_statuses_ignore(void) { return MPI_STATUSES_IGNORE; }
 static inline MPI_Request lockstep_mpi_request_null(void) { return MPI_REQUEST_NULL; }
+static inline int lockstep_mpi_errors_in_status(void) { return MPI_ERR_IN_STATUS; }
+static inline int lockstep_mpi_pending(void) { return MPI_ERR_PENDING; }

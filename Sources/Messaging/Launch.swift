@@ -1,0 +1,25 @@
+import Core
+import Foundation
+
+/// How this process came to be.
+package enum Launch {
+  /// True in a process that OpenMPI's mpirun started.
+  package static var isByMPI: Bool {
+    ProcessInfo.processInfo.environment["OMPI_COMM_WORLD_SIZE"] != nil
+  }
+
+  /// The communicator of this process: MPI's under mpirun, a rank alone otherwise.
+  ///
+  /// Precondition: called once a process, by the thread that will do all messaging.
+  package static func communicator() throws(Failure) -> any Communicator {
+    isByMPI ? try MPICommunicator() : SoloCommunicator()
+  }
+
+  /// This machine's name without asking a name server.
+  package static var hostName: String {
+    var name = [CChar](repeating: 0, count: 256)
+    // The last byte stays zero whatever the length of the name.
+    guard gethostname(&name, name.count - 1) == 0 else { return "unknown host" }
+    return String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+  }
+}

@@ -1,0 +1,205 @@
+import CMPI
+import Core
+import Foundation
+import Tensors
+
+/// The ranks mpirun started, over `MPI_COMM_WORLD`.
+///
+/// All calls come from the thread that made it (MPI_THREAD_FUNNELED). MPI starts once a process and
+/// never again after `finish`.
+package final class MPICommunicator: Communicator {
+  package let rank: Int
+  package let size: Int
+  package let hostName: String
+  /// Messages of more elements travel in pieces of this many: MPI counts in 32 bits.
+  package var pieceLimit = Int(Int32.max) {
+    didSet { precondition(1...Int(Int32.max) ~= pieceLimit, "MPI counts in 32 bits") }
+  }
+  private let world: MPI_Comm
+  private static let tag: Int32 = 1
+
+  /// Throws: `Failure` (.internal) when MPI does not start or cannot be used from threads at all.
+  package init() throws(Failure) {
+    precondition(Launch.isByMPI, "MPI is for processes that mpirun started")
+    let funneled = Int32(MPI_THREAD_FUNNELED)
+    var provided: Int32 = 0
+    try Self.check(
+      MPI_Init_thread(nil, nil, funneled, &provided), "MPI_Init_thread", rank: nil)
+    guard provided >= funneled else {
+      throw Failure(.internal, "MPI_Init_thread: this MPI was built without support for threads")
+    }
+    guard let world = lockstep_mpi_comm_world() else {
+      throw Failure(.internal, "MPI_Init_thread: MPI has no world communicator")
+    }
+    self.world = world
+    var number: Int32 = 0
+    try Self.check(MPI_Comm_rank(world, &number), "MPI_Comm_rank", rank: nil)
+    rank = Int(number)
+    // Errors are returned rather than fatal, so that they reach the rank's log with their place.
+    try Self.check(
+      MPI_Comm_set_errhandler(world, lockstep_mpi_errors_return()), "MPI_Comm_set_errhandler",
+      rank: rank)
+    try Self.check(MPI_Comm_size(world, &number), "MPI_Comm_size", rank: rank)
+    size = Int(number)
+    hostName = Launch.hostName
+  }
+
+  package func barrier() throws(Failure) {
+    try check(MPI_Barrier(world), "MPI_Barrier")
+  }
+
+  package func broadcast(_ bytes: [UInt8], from root: Int) throws(Failure) -> [UInt8] {
+    precondition(0..<size ~= root, "rank \(root) does not exist")
+    var count = Int64(bytes.count)
+    try check(
+      MPI_Bcast(&count, 1, lockstep_mpi_int64(), Int32(root), world), "MPI_Bcast of a length")
+    var result = rank == root ? bytes : [UInt8](repeating: 0, count: Int(count))
+    for piece in pieces(of: result.count) {
+      let code = result.withUnsafeMutableBytes {
+        MPI_Bcast(
+          $0.baseAddress.map { $0 + piece.lowerBound }, Int32(piece.count), lockstep_mpi_byte(),
+          Int32(root), world)
+      }
+      try check(code, "MPI_Bcast of \(result.count) bytes")
+    }
+    return result
+  }
+
+  package func allGather(bytes: [UInt8]) throws(Failure) -> [[UInt8]] {
+    var count = Int64(bytes.count)
+    var counts = [Int64](repeating: 0, count: size)
+    try check(
+      MPI_Allgather(
+        &count, 1, lockstep_mpi_int64(), &counts, 1, lockstep_mpi_int64(), world),
+      "MPI_Allgather of lengths")
+    let total = counts.reduce(0, +)
+    guard total <= pieceLimit else {
+      // Rare and large: one broadcast a rank, which cuts into pieces.
+      var result: [[UInt8]] = []
+      for root in 0..<size { result.append(try broadcast(bytes, from: root)) }
+      return result
+    }
+    let starts = counts.reduce(into: [0]) { $0.append($0[$0.count - 1] + Int($1)) }
+    var all = [UInt8](repeating: 0, count: Int(total))
+    try check(
+      MPI_Allgatherv(
+        bytes, Int32(bytes.count), lockstep_mpi_byte(), &all, counts.map { Int32($0) },
+        starts.dropLast().map { Int32($0) }, lockstep_mpi_byte(), world),
+      "MPI_Allgatherv of \(total) bytes")
+    return (0..<size).map { Array(all[starts[$0]..<starts[$0 + 1]]) }
+  }
+
+  package func allGather(_ values: [Double]) throws(Failure) -> [[Double]] {
+    try allGather(bytes: Bytes.of(values)).map(Bytes.doubles)
+  }
+
+  package func agree(_ flags: UInt64) throws(Failure) -> UInt64 {
+    var own = flags
+    var all: UInt64 = 0
+    try check(
+      MPI_Allreduce(&own, &all, 1, lockstep_mpi_uint64(), lockstep_mpi_bor(), world),
+      "MPI_Allreduce of flags")
+    return all
+  }
+
+  package func exchange(_ transfers: [Transfer]) throws(Failure) {
+    var requests: [MPI_Request?] = []
+    var expected: [Int?] = []
+    for transfer in try exchangeWithSelf(transfers) {
+      switch transfer {
+      case .send(let vector, let peer):
+        for piece in pieces(of: vector.count) {
+          var request: MPI_Request?
+          try check(
+            MPI_Isend(
+              vector.base + piece.lowerBound, Int32(piece.count), lockstep_mpi_float(),
+              try number(of: peer), Self.tag, world, &request),
+            "MPI_Isend of \(vector.count) floats to rank \(peer)")
+          requests.append(request)
+          expected.append(nil)
+        }
+      case .receive(let vector, let peer):
+        for piece in pieces(of: vector.count) {
+          var request: MPI_Request?
+          try check(
+            MPI_Irecv(
+              vector.base + piece.lowerBound, Int32(piece.count), lockstep_mpi_float(),
+              try number(of: peer), Self.tag, world, &request),
+            "MPI_Irecv of \(vector.count) floats from rank \(peer)")
+          requests.append(request)
+          expected.append(piece.count)
+        }
+      }
+    }
+    try wait(for: &requests, expected: expected)
+  }
+
+  package func abort(_ code: ExitCode) {
+    MPI_Abort(world, code.rawValue)
+    // Reached only if MPI itself is broken; mpirun then ends the others for this exit code.
+    exit(code.rawValue)
+  }
+
+  package func finish() throws(Failure) {
+    try check(MPI_Finalize(), "MPI_Finalize")
+  }
+}
+
+extension MPICommunicator {
+  /// Waits for every request and checks that every message had the length its receiver expects.
+  private func wait(for requests: inout [MPI_Request?], expected: [Int?]) throws(Failure) {
+    guard !requests.isEmpty else { return }
+    guard requests.count <= Int(Int32.max) else {
+      throw Failure(.internal, "exchange on rank \(rank): \(requests.count) messages at once")
+    }
+    var statuses = [MPI_Status](repeating: MPI_Status(), count: requests.count)
+    let code = MPI_Waitall(Int32(requests.count), &requests, &statuses)
+    if code == lockstep_mpi_errors_in_status() {
+      for status in statuses where status.MPI_ERROR != lockstep_mpi_pending() {
+        try check(status.MPI_ERROR, "message with rank \(status.MPI_SOURCE)")
+      }
+    }
+    try check(code, "MPI_Waitall of \(requests.count) messages")
+    for (index, count) in expected.enumerated() {
+      guard let count else { continue }
+      var received: Int32 = 0
+      try check(
+        MPI_Get_count(&statuses[index], lockstep_mpi_float(), &received), "MPI_Get_count")
+      guard received == count else {
+        throw Failure(
+          .internal,
+          "exchange on rank \(rank): rank \(statuses[index].MPI_SOURCE) sent \(received) floats "
+            + "where \(count) were expected")
+      }
+    }
+  }
+
+  /// The one place that cuts what MPI cannot count; an empty message is one empty piece.
+  private func pieces(of count: Int) -> [Range<Int>] {
+    if count == 0 { return [0..<0] }
+    return stride(from: 0, to: count, by: pieceLimit).map { $0..<min(count, $0 + pieceLimit) }
+  }
+
+  private func number(of peer: Int) throws(Failure) -> Int32 {
+    precondition(0..<size ~= peer, "rank \(peer) does not exist")
+    return Int32(peer)
+  }
+
+  private func check(_ code: Int32, _ operation: String) throws(Failure) {
+    try Self.check(code, operation, rank: rank)
+  }
+
+  /// The funnel every return code of MPI passes.
+  private static func check(_ code: Int32, _ operation: String, rank: Int?) throws(Failure) {
+    guard code != MPI_SUCCESS else { return }
+    var text = [CChar](repeating: 0, count: Int(MPI_MAX_ERROR_STRING) + 1)
+    var length: Int32 = 0
+    let isKnown = MPI_Error_string(code, &text, &length) == MPI_SUCCESS
+    let reason =
+      isKnown
+      ? String(decoding: text.prefix(Int(length)).map(UInt8.init(bitPattern:)), as: UTF8.self)
+      : "an error MPI has no text for"
+    let place = rank.map { " on rank \($0)" } ?? ""
+    throw Failure(.internal, "\(operation)\(place): \(reason) (MPI error \(code))")
+  }
+}

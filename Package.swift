@@ -47,6 +47,10 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ]),
     .target(name: "Reporting", dependencies: ["Core", "Training"]),
+    // Runs every operation of MPICommunicator under mpirun; MessagingTests starts it.
+    .executableTarget(
+      name: "MessagingProbe", dependencies: ["Core", "Tensors", "Messaging"],
+      path: "Tests/MessagingProbe"),
     .executableTarget(
       name: "lockstep",
       dependencies: [
@@ -57,10 +61,6 @@ let package = Package(
 
     .testTarget(name: "CoreTests", dependencies: ["Core"]),
     .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
-    // Runs every operation of MPICommunicator under mpirun; MessagingTests starts it.
-    .executableTarget(
-      name: "MessagingProbe", dependencies: ["Core", "Tensors", "Messaging"],
-      path: "Tests/MessagingProbe"),
     .testTarget(
       name: "MessagingTests", dependencies: ["Core", "Tensors", "Messaging", "MessagingProbe"]),
     .testTarget(name: "OptimizersTests", dependencies: ["Core", "Tensors", "Optimizers"]),

@@ -47,6 +47,10 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ]),
     .target(name: "Reporting", dependencies: ["Core", "Training"]),
+    // Runs every operation of MPICommunicator under mpirun; MessagingTests starts it.
+    .executableTarget(
+      name: "MessagingProbe", dependencies: ["Core", "Tensors", "Messaging"],
+      path: "Tests/MessagingProbe"),
     .executableTarget(
       name: "lockstep",
       dependencies: [
@@ -58,22 +62,11 @@ let package = Package(
     .testTarget(name: "CoreTests", dependencies: ["Core"]),
     .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
     .testTarget(
-      name: "DecodingTests", dependencies: ["Core", "Tensors", "Layers", "Models", "Decoding"],
-      resources: [.copy("Resources")]),
+      name: "MessagingTests", dependencies: ["Core", "Tensors", "Messaging", "MessagingProbe"]),
+    .testTarget(name: "OptimizersTests", dependencies: ["Core", "Tensors", "Optimizers"]),
     .testTarget(
-      name: "ModelsTests", dependencies: ["Core", "Tensors", "Layers", "Models"],
-      resources: [.copy("Resources")]),
-    .testTarget(name: "DatasetsTests", dependencies: ["Core", "Datasets"]),
-    .testTarget(name: "HDF5Tests", dependencies: ["Core", "HDF5"]),
-    .testTarget(
-      name: "TrainingTests",
-      dependencies: [
-        "Core", "Models", "Training", .product(name: "Logging", package: "swift-log"),
-      ]),
-    .testTarget(name: "ReportingTests", dependencies: ["Core", "Training", "Reporting"]),
-    .testTarget(name: "StyleTests"),
-    .testTarget(
-      name: "CheckpointsTests", dependencies: ["Core", "Tensors", "HDF5", "Layers", "Checkpoints"]),
+      name: "ParallelismTests",
+      dependencies: ["Core", "Tensors", "Messaging", "Optimizers", "Parallelism"]),
   ],
   swiftLanguageModes: [.v6]
 )

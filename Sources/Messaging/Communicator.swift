@@ -62,4 +62,28 @@ extension Communicator {
     let sends = own.count == 0 ? [] : peers.map { Transfer.send(own, to: $0) }
     try exchange(receives + sends)
   }
+
+  /// Copies what this rank sends to itself and returns the other transfers.
+  ///
+  /// MPI could do it, but OpenMPI 4.1 cuts a message to itself that is too long without an error.
+  func exchangeWithSelf(_ transfers: [Transfer]) throws(Failure) -> [Transfer] {
+    var sources: [Vector] = []
+    var targets: [Vector] = []
+    var others: [Transfer] = []
+    for transfer in transfers {
+      switch transfer {
+      case .send(let vector, rank): sources.append(vector)
+      case .receive(let vector, rank): targets.append(vector)
+      default: others.append(transfer)
+      }
+    }
+    guard sources.map(\.count) == targets.map(\.count) else {
+      throw Failure(
+        .internal,
+        "exchange on rank \(rank) with itself: it sends \(sources.map(\.count)) floats and "
+          + "expects \(targets.map(\.count))")
+    }
+    for (source, target) in zip(sources, targets) { target.copy(from: source) }
+    return others
+  }
 }

@@ -105,7 +105,7 @@ package final class MPICommunicator: Communicator {
   package func exchange(_ transfers: [Transfer]) throws(Failure) {
     var requests: [MPI_Request?] = []
     var expected: [Int?] = []
-    for transfer in transfers {
+    for transfer in try exchangeWithSelf(transfers) {
       switch transfer {
       case .send(let vector, let peer):
         for piece in pieces(of: vector.count) {

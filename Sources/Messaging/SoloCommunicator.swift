@@ -24,22 +24,8 @@ package final class SoloCommunicator: Communicator {
   package func agree(_ flags: UInt64) -> UInt64 { flags }
 
   package func exchange(_ transfers: [Transfer]) throws(Failure) {
-    var sent: [Vector] = []
-    var targets: [Vector] = []
-    for transfer in transfers {
-      switch transfer {
-      case .send(let vector, let peer):
-        precondition(peer == 0, "rank \(peer) does not exist")
-        sent.append(vector)
-      case .receive(let vector, let peer):
-        precondition(peer == 0, "rank \(peer) does not exist")
-        targets.append(vector)
-      }
-    }
-    guard sent.map(\.count) == targets.map(\.count) else {
-      throw Failure(.internal, "exchange on rank 0: what is sent is not what is received")
-    }
-    for (source, target) in zip(sent, targets) { target.copy(from: source) }
+    let others = try exchangeWithSelf(transfers)
+    precondition(others.isEmpty, "there is no other rank")
   }
 
   package func abort(_ code: ExitCode) { exit(code.rawValue) }

@@ -61,12 +61,30 @@ let package = Package(
 
     .testTarget(name: "CoreTests", dependencies: ["Core"]),
     .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
+    .testTarget(name: "HDF5Tests", dependencies: ["Core", "HDF5"]),
     .testTarget(
       name: "MessagingTests", dependencies: ["Core", "Tensors", "Messaging", "MessagingProbe"]),
+    .testTarget(
+      name: "ModelsTests", dependencies: ["Core", "Tensors", "Layers", "Models"],
+      resources: [.copy("Resources")]),
     .testTarget(name: "OptimizersTests", dependencies: ["Core", "Tensors", "Optimizers"]),
+    .testTarget(name: "DatasetsTests", dependencies: ["Core", "Datasets"]),
+    .testTarget(
+      name: "CheckpointsTests",
+      dependencies: ["Core", "Tensors", "HDF5", "Layers", "Models", "Checkpoints"]),
     .testTarget(
       name: "ParallelismTests",
       dependencies: ["Core", "Tensors", "Messaging", "Optimizers", "Parallelism"]),
+    .testTarget(
+      name: "DecodingTests", dependencies: ["Core", "Tensors", "Layers", "Models", "Decoding"],
+      resources: [.copy("Resources")]),
+    .testTarget(
+      name: "TrainingTests",
+      dependencies: [
+        "Core", "Models", "Training", .product(name: "Logging", package: "swift-log"),
+      ]),
+    .testTarget(name: "ReportingTests", dependencies: ["Core", "Training", "Reporting"]),
+    .testTarget(name: "StyleTests"),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -32,7 +32,7 @@ package final class LaneAccumulator {
   /// How many gradients are held at most.
   package var gradientCount: Int { slotCount }
 
-  /// A zeroed gradient for a lane; valid until the lane is finished.
+  /// Room for the gradient of a lane, contents undefined; valid until the lane is finished.
   ///
   /// Precondition: lanes come in order; the first lane begins a new step.
   package func gradient(for lane: Int) -> Vector {
@@ -45,9 +45,7 @@ package final class LaneAccumulator {
     precondition(lane == next && lanes.contains(lane), "lane \(lane) is not next")
     let taken = freeSlots.removeLast()
     current = (lane, taken)
-    let gradient = slot(taken)
-    gradient.fill(0)
-    return gradient
+    return slot(taken)
   }
 
   /// Adds a lane's gradient to the partial sums that wait for it.

@@ -46,7 +46,19 @@ package final class StepEngine {
     package let isUpdated: Bool
   }
 
+  /// Where the seconds of a step went on this rank.
+  package struct Phases: Equatable, Sendable {
+    /// Forward and backward of the own lanes.
+    package var lanes = 0.0
+    /// The gradient sum over ranks, waiting for slower ones included.
+    package var exchange = 0.0
+    /// Norm, optimizer and gathering of the weights.
+    package var update = 0.0
+  }
+
   package let model: Transformer
+  /// Of the last step.
+  package private(set) var phases = Phases()
   package let optimizer: ShardedOptimizer
   private let settings: Settings
   private let communicator: any Communicator
@@ -107,10 +119,14 @@ package final class StepEngine {
   package func step(
     _ number: Int, microBatches: [MicroBatch], targetTokens: Int, learningRate: Double
   ) throws(Failure) -> Outcome {
+    let watch = Stopwatch()
     let laneLosses = computeLanes(number, microBatches, targetTokens)
+    phases.lanes = watch.seconds
     let gradient = try reducer.reduce(accumulator)
+    phases.exchange = watch.seconds - phases.lanes
     let update = try optimizer.step(
       weights: weights, gradient: gradient, step: number, learningRate: learningRate)
+    phases.update = watch.seconds - phases.exchange - phases.lanes
     let sums = try LaneSums.reduce(
       laneLosses.map { [$0.smoothed, $0.negativeLogLikelihood] }, assignment: assignment,
       over: communicator)

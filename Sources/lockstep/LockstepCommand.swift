@@ -19,6 +19,6 @@ struct LockstepCommand: ParsableCommand {
     version: lockstepVersion,
     subcommands: [
       PrepareCommand.self, TrainCommand.self, EvaluateCommand.self, TranslateCommand.self,
-      AverageCommand.self, InspectCommand.self,
+      AverageCommand.self, InspectCommand.self, BenchCommand.self,
     ])
 }

@@ -1,0 +1,152 @@
+import Core
+import Foundation
+import Messaging
+import Models
+import Tensors
+
+/// Times whole training steps on synthetic sentences, beside the fastest matrix product this machine does
+/// in the same run.
+package struct StepBenchmark {
+  /// Medians over the measured steps; per rank where it says so.
+  package struct Result: Codable, Equatable, Sendable {
+    package var ranks: Int
+    package var blasKernels: String
+    package var parameters: Int
+    package var tokensPerStep: Int
+    package var sentenceLength: Int
+    package var stepSeconds: Double
+    /// Source and target tokens, all ranks.
+    package var tokensPerSecond: Double
+    /// Of one rank.
+    package var gigaflopsPerSecond: Double
+    /// Of one rank, all ranks measuring at once, between the steps.
+    package var productGigaflopsPerSecond: Double
+    package var shareOfProductPeak: Double
+    /// Shares of the step on rank 0.
+    package var lanesShare: Double
+    package var exchangeShare: Double
+    package var updateShare: Double
+    package var peakResidentBytes: Int
+  }
+
+  private let configuration: RunConfiguration
+  private let communicator: any Communicator
+  private let engine: StepEngine
+  private let batches: [MicroBatch]
+  private let bounds: BatchBounds
+  private let length: Int
+
+  /// - Parameter length: tokens of each sentence on both sides, end included.
+  ///
+  /// Throws: `Failure` (.configuration) when there are more ranks than lanes.
+  package init(
+    _ configuration: RunConfiguration, vocabularySize: Int, length: Int,
+    communicator: any Communicator
+  ) throws(Failure) {
+    let microBatches = configuration.batch.lanes * configuration.batch.microBatches
+    let budget = configuration.batch.tokens / microBatches
+    guard budget >= length else {
+      throw Failure(
+        .configuration,
+        "batch.tokens: expected at least \(length * microBatches) for sentences of \(length) tokens"
+          + " in \(microBatches) micro-batches, found \(configuration.batch.tokens)")
+    }
+    self.configuration = configuration
+    self.communicator = communicator
+    self.length = length
+    let sentences = budget / length
+    let all = (0..<microBatches).map { index in
+      Self.microBatch(index, sentences: sentences, length: length, vocabularySize: vocabularySize)
+    }
+    bounds = BatchBounds(all[0])
+    let model = Transformer(
+      configuration.shape(vocabularySize: vocabularySize), longestSequence: length)
+    engine = try StepEngine(
+      model, bounds: bounds, settings: StepEngine.Settings(configuration),
+      communicator: communicator)
+    batches = Array(all[engine.ownMicroBatches])
+    model.layout.initialize(engine.weights, seed: configuration.seed)
+  }
+
+  /// Runs one warm-up step and `steps` measured ones.
+  ///
+  /// Collective.
+  package func run(steps: Int) throws(Failure) -> Result {
+    let microBatches = configuration.batch.lanes * configuration.batch.microBatches
+    let targetTokens = bounds.targetTokens * microBatches
+    let schedule = configuration.learningRateSchedule
+    var seconds: [Double] = []
+    var products: [Double] = []
+    var phases: [StepEngine.Phases] = []
+    for step in 0...steps {
+      try communicator.barrier()
+      products.append(Self.productSpeed())
+      try communicator.barrier()
+      let watch = Stopwatch()
+      _ = try engine.step(
+        step + 1, microBatches: batches, targetTokens: targetTokens,
+        learningRate: schedule.rate(step: step + 1))
+      guard step > 0 else { continue }
+      seconds.append(watch.seconds)
+      phases.append(engine.phases)
+    }
+    let step = median(seconds)
+    let operations = engine.model.trainingOperations(bounds) * Double(microBatches)
+    let speed = operations / step / Double(communicator.size) / 1e9
+    let product = median(try communicator.allGather([median(products)]).map { $0[0] })
+    return Result(
+      ranks: communicator.size, blasKernels: KernelSet.blasCore,
+      parameters: engine.model.layout.count, tokensPerStep: 2 * targetTokens,
+      sentenceLength: length, stepSeconds: step,
+      tokensPerSecond: Double(2 * targetTokens) / step, gigaflopsPerSecond: speed,
+      productGigaflopsPerSecond: product, shareOfProductPeak: speed / product,
+      lanesShare: median(phases.map(\.lanes)) / step,
+      exchangeShare: median(phases.map(\.exchange)) / step,
+      updateShare: median(phases.map(\.update)) / step, peakResidentBytes: peakResidentBytes())
+  }
+
+  /// GFLOP/s of the best of several products of a shape BLAS likes.
+  private static func productSpeed() -> Double {
+    let (m, n, k) = (2048, 2048, 512)
+    let a = FloatBuffer(count: m * k)
+    let b = FloatBuffer(count: n * k)
+    let c = FloatBuffer(count: m * n)
+    a.view.fill(0.5)
+    b.view.fill(0.25)
+    var best = Double.infinity
+    for _ in 0..<6 {
+      let watch = Stopwatch()
+      multiply(
+        a.view.matrix(rows: m, columns: k), b.view.matrix(rows: n, columns: k).transposed,
+        into: c.view.matrix(rows: m, columns: n))
+      best = min(best, watch.seconds)
+    }
+    return 2 * Double(m) * Double(n) * Double(k) / best / 1e9
+  }
+
+  private static func microBatch(
+    _ index: Int, sentences: Int, length: Int, vocabularySize: Int
+  ) -> MicroBatch {
+    let stream = RandomStream(seed: 1, purpose: .synthesis, site: index)
+    var next = 0
+    func sentence() -> [Int32] {
+      (1..<length).map { _ in
+        next += 1
+        return Int32(3 + stream.bits(at: next) % UInt64(vocabularySize - 3))
+      }
+    }
+    return MicroBatch(pairs: (0..<sentences).map { _ in (source: sentence(), target: sentence()) })
+  }
+
+  private func median(_ values: [Double]) -> Double {
+    let sorted = values.sorted()
+    return sorted.isEmpty ? 0 : (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
+  }
+}
+
+/// The most memory this process ever had resident.
+package func peakResidentBytes() -> Int {
+  var usage = rusage()
+  getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+  return usage.ru_maxrss * 1024
+}

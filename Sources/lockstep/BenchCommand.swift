@@ -1,0 +1,92 @@
+import ArgumentParser
+import Core
+import Foundation
+import Messaging
+import Reporting
+import Training
+
+/// `lockstep bench`: measures this machine at the work of a configuration.
+struct BenchCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bench", abstract: "Measure speed on this machine.",
+    subcommands: [BenchStepCommand.self])
+}
+
+/// `lockstep bench step`: whole training steps, alone or under mpirun.
+struct BenchStepCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "step",
+    abstract: "Time training steps against the fastest matrix product of the same run.",
+    discussion: """
+      Synthetic sentences of one length, so that no dataset is needed.
+      Example: lockstep bench step configs/transformer-base.yaml batch.tokens=8192
+      """)
+
+  @Argument(help: "The configuration, a YAML file.")
+  var config: String
+
+  @Argument(help: "Values that override the file's: key.path=value.")
+  var overrides: [String] = []
+
+  @Option(help: "Pieces of the vocabulary.")
+  var vocabulary = 37_000
+
+  @Option(help: "Tokens of each sentence on both sides.")
+  var length = 32
+
+  @Option(help: "Measured steps; the median counts.")
+  var steps = 3
+
+  @Flag(help: "Write one JSON object.")
+  var json = false
+
+  mutating func validate() throws {
+    guard vocabulary > 3 else { throw ValidationError("--vocabulary must be at least 4.") }
+    guard length > 1 else { throw ValidationError("--length must be at least 2.") }
+    guard steps > 0 else { throw ValidationError("--steps must be at least 1.") }
+  }
+
+  func run() throws {
+    try prepareKernels(config, overrides)
+    let communicator = try Launch.communicator()
+    let isFirst = communicator.rank == 0
+    do {
+      let configuration = try RunConfiguration.load(path: config, overrides: overrides)
+      let benchmark = try StepBenchmark(
+        configuration, vocabularySize: vocabulary, length: length, communicator: communicator)
+      let result = try benchmark.run(steps: steps)
+      if isFirst { try show(result) }
+      try communicator.finish()
+    } catch let failure as Failure {
+      CommandLineEntry.say(isFirst ? failure.message : nil)
+      try communicator.finish()
+      throw ArgumentParser.ExitCode(failure.exitCode.rawValue)
+    }
+  }
+
+  private func show(_ result: StepBenchmark.Result) throws {
+    guard !json else {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.sortedKeys]
+      encoder.keyEncodingStrategy = .convertToSnakeCase
+      print(String(decoding: try encoder.encode(result), as: UTF8.self))
+      return
+    }
+    let percent = { (share: Double) in String(format: "%.1f %%", 100 * share) }
+    let rounded = { (value: Double) in String(format: "%.1f", value) }
+    print(
+      """
+      \(ProgressLine.grouped(result.parameters)) parameters, \
+      \(ProgressLine.grouped(result.tokensPerStep)) source and target tokens a step in sentences of \
+      \(result.sentenceLength), ranks \(result.ranks), OpenBLAS kernels \(result.blasKernels)
+        step             \(String(format: "%.3f", result.stepSeconds)) s, \
+      \(ProgressLine.grouped(result.tokensPerSecond)) source and target tokens/s
+        a rank           \(rounded(result.gigaflopsPerSecond)) GFLOP/s, \
+      \(percent(result.shareOfProductPeak)) of its fastest matrix product \
+      (\(rounded(result.productGigaflopsPerSecond)))
+        where it goes    forward and backward \(percent(result.lanesShare)), exchange \
+      \(percent(result.exchangeShare)), update \(percent(result.updateShare))
+        peak memory      \(ProgressLine.bytes(result.peakResidentBytes)) a rank
+      """)
+  }
+}

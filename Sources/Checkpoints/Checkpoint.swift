@@ -47,17 +47,18 @@ package final class Checkpoint {
     digest = manifest.digest
   }
 
-  /// Opens a checkpoint folder, the `checkpoint.h5` in one, or the newest checkpoint that verifies of a
-  /// run directory; `report` hears of those that do not.
+  /// Opens a checkpoint folder, the `checkpoint.h5` in one, or the newest checkpoint that verifies
+  /// of a run directory; `report` hears of those that do not.
   package static func open(
     _ path: String, report: (String) -> Void = { _ in }
   ) throws(Failure) -> Checkpoint {
-    try Checkpoint(folder: try resolve(path) { folder throws(Failure) in
-      guard let newest = try CheckpointStore(folder: folder).newestVerified(report: report) else {
-        throw Failure(.missingInput, "\(folder): holds no checkpoint yet")
-      }
-      return newest.path
-    })
+    try Checkpoint(
+      folder: try resolve(path) { folder throws(Failure) in
+        guard let newest = try CheckpointStore(folder: folder).newestVerified(report: report) else {
+          throw Failure(.missingInput, "\(folder): holds no checkpoint yet")
+        }
+        return newest.path
+      })
   }
 
   /// The checkpoint folder that a path means; `newest` chooses one of a run's.
@@ -141,7 +142,8 @@ package final class Checkpoint {
     }
     guard layout.count == (try file.integerAttribute("parameter_count")) else {
       throw Failure(
-        .badData, "\(file.path): its tensors have \(layout.count) elements, it claims another count")
+        .badData, "\(file.path): its tensors have \(layout.count) elements, it claims another count"
+      )
     }
     return layout
   }

@@ -92,11 +92,16 @@ package struct Inspection: Codable, Sendable {
   package let provenance: [String: String]?
   package let objects: [Object]
 
+  private enum CodingKeys: String, CodingKey {
+    case path, verification, remark, attributes, step, state, configuration, provenance, objects
+    case byteCount = "bytes"
+  }
+
   /// Looks at a run directory's newest checkpoint, a checkpoint folder or any HDF5 file.
   ///
   /// Cost: reads every byte twice (digests, statistics), a block of 4 MiB at a time.
-  /// Throws: `Failure` (.missingInput, .badData) when it cannot be opened; defects of single datasets are
-  /// recorded instead.
+  /// Throws: `Failure` (.missingInput, .badData) when it cannot be opened; defects of single
+  /// datasets are recorded instead.
   package init(of path: String) throws(Failure) {
     let target = try Inspection.target(path)
     let file = try File.open(target.file)

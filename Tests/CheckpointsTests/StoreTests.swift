@@ -77,7 +77,9 @@ import Testing
       var layout = ParameterLayout()
       layout.append("a", [StateVector.pieceCount + 5], .constant(0))
       let expected = StateVector.allCases.flatMap { vector in
-        [0..<StateVector.pieceCount, StateVector.pieceCount..<layout.count].map { "\(vector) \($0)" }
+        [0..<StateVector.pieceCount, StateVector.pieceCount..<layout.count].map {
+          "\(vector) \($0)"
+        }
       }
       let whole = RecordingState()
       _ = try CheckpointStore(folder: folder + "/a").save(
@@ -188,7 +190,8 @@ import Testing
       let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
       process.waitUntilExit()
       #expect(process.terminationStatus == 0)
-      for name in ["second_moment", "layer_00", "SIMPLE { ( 7, 5 ) / ( 7, 5 ) }", "H5T_IEEE_F32LE"] {
+      for name in ["second_moment", "layer_00", "SIMPLE { ( 7, 5 ) / ( 7, 5 ) }", "H5T_IEEE_F32LE"]
+      {
         #expect(text.contains(name))
       }
     }

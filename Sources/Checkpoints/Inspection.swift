@@ -143,12 +143,15 @@ package struct Inspection: Codable, Sendable {
       let name = URL(fileURLWithPath: path).lastPathComponent
       guard name == Format.dataFile else { return (path, nil) }
     }
-    let folder = try Checkpoint.resolve(path) { folder throws(Failure) in
-      let store = CheckpointStore(folder: folder)
+    let folder: String
+    switch try Checkpoint.Location(path) {
+    case .checkpoint(let found): folder = found
+    case .run(let found):
+      let store = CheckpointStore(folder: found)
       guard let newest = store.steps.last else {
-        throw Failure(.missingInput, "\(folder): holds no checkpoint yet")
+        throw Failure(.missingInput, "\(found): holds no checkpoint yet")
       }
-      return store.path(ofStep: newest)
+      folder = store.path(ofStep: newest)
     }
     return (folder + "/" + Format.dataFile, folder)
   }

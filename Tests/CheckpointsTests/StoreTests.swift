@@ -123,6 +123,18 @@ import Testing
     }
   }
 
+  @Test func aCheckpointVerifiedElsewhereMustBeThatOne() throws {
+    try withTemporaryFolder { folder in
+      let store = CheckpointStore(folder: folder)
+      let first = try store.save(tinyHeader(step: 1), layout: tinyLayout(), from: KnownState())
+      let second = try store.save(tinyHeader(step: 2), layout: tinyLayout(), from: KnownState())
+      let digest = try Checkpoint(folder: first.path).digest
+      #expect(try Checkpoint(folder: first.path, verifiedElsewhere: digest).header.step == 1)
+      let found = failure { _ = try Checkpoint(folder: second.path, verifiedElsewhere: digest) }
+      #expect(found?.exitCode == .badData)
+    }
+  }
+
   @Test func savingAStepAgainReplacesIt() throws {
     try withTemporaryFolder { folder in
       let store = CheckpointStore(folder: folder)

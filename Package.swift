@@ -61,7 +61,7 @@ let package = Package(
 
     .testTarget(name: "CoreTests", dependencies: ["Core"]),
     .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
-    .testTarget(name: "HDF5Tests", dependencies: ["Core", "HDF5"]),
+    .testTarget(name: "HDF5Tests", dependencies: ["Core", "CHDF5", "HDF5"]),
     .testTarget(
       name: "MessagingTests", dependencies: ["Core", "Tensors", "Messaging", "MessagingProbe"]),
     .testTarget(

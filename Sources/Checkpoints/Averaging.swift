@@ -24,11 +24,11 @@ private struct Mean: StateSource {
 }
 
 extension Checkpoint {
-  /// Writes the mean of the parameters as a checkpoint of its own at `path`, without optimizer state;
-  /// header and provenance are those of the last given, and the provenance lists all.
+  /// Writes the mean of the parameters as a checkpoint of its own at `path`, without optimizer
+  /// state; header and provenance are those of the last given, and the provenance lists all.
   ///
-  /// Throws: `Failure` (.badData when the models or their tokenizers differ, .cannotCreate when something
-  /// else is at `path`, .inputOutput when the disk fails).
+  /// Throws: `Failure` (.badData when the models or their tokenizers differ, .cannotCreate when
+  /// something else is at `path`, .inputOutput when the disk fails).
   package static func average(
     _ checkpoints: [Checkpoint], into path: String
   ) throws(Failure) -> SavedCheckpoint {

@@ -21,8 +21,10 @@ package final class Checkpoint {
 
   /// Verifies and opens the checkpoint in a folder.
   ///
+  /// When another rank has verified it and said its `digest`, the bytes are not read again; they
+  /// must still be that checkpoint's.
   /// Throws: `Failure` (.missingInput, .badData), one sentence on what is wrong.
-  package init(folder: String) throws(Failure) {
+  package init(folder: String, verifiedElsewhere digest: String? = nil) throws(Failure) {
     let dataPath = folder + "/" + Format.dataFile
     let manifestPath = folder + "/" + Format.manifestFile
     guard FileSystem.exists(dataPath) else {
@@ -36,7 +38,13 @@ package final class Checkpoint {
     }
     let manifest = try Manifest(readingFrom: manifestPath)
     file = try OpenFile(reading: dataPath)
-    try manifest.verify(file)
+    if let digest {
+      guard manifest.digest == digest, try file.byteCount() == manifest.fileByteCount else {
+        throw Failure(.badData, "\(folder): is not the checkpoint that was verified (\(digest))")
+      }
+    } else {
+      try manifest.verify(file)
+    }
     let stored = try File.open(dataPath)
     header = try CheckpointHeader(from: stored)
     hasMoments = try stored.contains(StateVector.firstMoment.group)
@@ -44,40 +52,49 @@ package final class Checkpoint {
     spans = try Checkpoint.spans(
       in: stored, layout, hasMoments ? StateVector.allCases : [.parameters])
     path = folder
-    digest = manifest.digest
+    self.digest = manifest.digest
   }
 
-  /// Opens a checkpoint folder, the `checkpoint.h5` in one, or the newest checkpoint that verifies of a
-  /// run directory; `report` hears of those that do not.
+  /// Opens a checkpoint folder, the `checkpoint.h5` in one, or the newest checkpoint that verifies
+  /// of a run directory; `report` hears of those that do not.
   package static func open(
     _ path: String, report: (String) -> Void = { _ in }
   ) throws(Failure) -> Checkpoint {
-    try Checkpoint(folder: try resolve(path) { folder throws(Failure) in
+    switch try Location(path) {
+    case .checkpoint(let folder): return try Checkpoint(folder: folder)
+    case .run(let folder):
       guard let newest = try CheckpointStore(folder: folder).newestVerified(report: report) else {
         throw Failure(.missingInput, "\(folder): holds no checkpoint yet")
       }
-      return newest.path
-    })
+      return newest
+    }
   }
 
-  /// The checkpoint folder that a path means; `newest` chooses one of a run's.
-  static func resolve(
-    _ path: String, newest: (String) throws(Failure) -> String
-  ) throws(Failure) -> String {
-    var path = path
-    while path.count > 1, path.hasSuffix("/") { path.removeLast() }
-    guard FileSystem.exists(path) else {
-      throw Failure(.missingInput, "\(path): no such checkpoint, run directory or file")
+  /// What a path given by a person means.
+  enum Location {
+    /// The folder of one checkpoint.
+    case checkpoint(String)
+    /// The folder of a run's checkpoints.
+    case run(String)
+
+    init(_ path: String) throws(Failure) {
+      guard FileSystem.exists(path) else {
+        throw Failure(.missingInput, "\(path): no such checkpoint, run directory or file")
+      }
+      let folder = path.hasSuffix("/") && path.count > 1 ? String(path.dropLast()) : path
+      if FileSystem.exists(folder + "/" + Format.dataFile) {
+        self = .checkpoint(folder)
+      } else if FileSystem.exists(folder + "/checkpoints") {
+        self = .run(folder + "/checkpoints")
+      } else if path.hasSuffix("/" + Format.dataFile) || path == Format.dataFile {
+        let parent = path.dropLast(Format.dataFile.count)
+        self = .checkpoint(parent.isEmpty ? "." : String(parent.dropLast()))
+      } else {
+        throw Failure(
+          .badData,
+          "\(path): is neither a checkpoint folder, nor a \(Format.dataFile), nor a run directory")
+      }
     }
-    if FileSystem.exists(path + "/" + Format.dataFile) { return path }
-    if FileSystem.exists(path + "/checkpoints") { return try newest(path + "/checkpoints") }
-    if path.hasSuffix("/" + Format.dataFile) || path == Format.dataFile {
-      let folder = String(path.dropLast(Format.dataFile.count + 1))
-      return folder.isEmpty ? (path.hasPrefix("/") ? "/" : ".") : folder
-    }
-    throw Failure(
-      .badData,
-      "\(path): is neither a checkpoint folder, nor a \(Format.dataFile), nor a run directory")
   }
 
   /// Copies a range of a vector, in flat order, out of the file.
@@ -141,7 +158,8 @@ package final class Checkpoint {
     }
     guard layout.count == (try file.integerAttribute("parameter_count")) else {
       throw Failure(
-        .badData, "\(file.path): its tensors have \(layout.count) elements, it claims another count")
+        .badData, "\(file.path): its tensors have \(layout.count) elements, it claims another count"
+      )
     }
     return layout
   }

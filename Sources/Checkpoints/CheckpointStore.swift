@@ -71,8 +71,8 @@ package final class CheckpointStore {
   /// Opens the newest checkpoint that verifies; nil when the run has none at all.
   ///
   /// Reports one line for each that does not verify.
-  /// Throws: `Failure(.badData)` when there are checkpoints and none verifies: starting over silently
-  /// would throw the run away.
+  /// Throws: `Failure(.badData)` when there are checkpoints and none verifies: starting over
+  /// silently would throw the run away.
   package func newestVerified(report: (String) -> Void) throws(Failure) -> Checkpoint? {
     let generations = generations()
     for generation in generations {
@@ -181,8 +181,9 @@ package final class CheckpointStore {
   ) -> (previousDigest: String?, failure: Failure?) {
     var previousDigest: String?
     for generation in generations() {
-      guard let manifest = try? Manifest(
-        readingFrom: generation.path + "/" + Format.manifestFile)
+      guard
+        let manifest = try? Manifest(
+          readingFrom: generation.path + "/" + Format.manifestFile)
       else { continue }
       if manifest.runIdentifier == header.runIdentifier,
         manifest.incarnation > header.incarnation

@@ -22,12 +22,13 @@ struct CheckpointWriter {
 
   private var vectors: [StateVector] { hasMoments ? StateVector.allCases : [.parameters] }
 
-  /// Publishes the checkpoint at `path`, replacing one that is there, after `prepare` has not objected.
+  /// Publishes the checkpoint at `path`, replacing one that is there, after `prepare` has not
+  /// objected.
   ///
   /// Order: reserve the room, write, sync, read back and compare, the same for the manifest, rename
   /// the folder, sync its parent.
-  /// Throws: `Failure` (.cannotCreate, .inputOutput, or what the source throws); temporaries are gone
-  /// and what was there is untouched.
+  /// Throws: `Failure` (.cannotCreate, .inputOutput, or what the source throws); temporaries are
+  /// gone and what was there is untouched.
   func write(
     to path: String, temporary: String, from source: some StateSource,
     after prepare: () throws(Failure) -> Void
@@ -122,8 +123,8 @@ private struct Piece {
   let values: Vector
 }
 
-/// Pulls the pieces of a save one by one and, after a failure, the rest of them, because partners may be
-/// waiting to send them.
+/// Pulls the pieces of a save one by one and, after a failure, the rest of them, because partners
+/// may be waiting to send them.
 private struct Pull<Source: StateSource>: ~Copyable {
   private let source: Source
   private var waiting: [(vector: StateVector, range: Range<Int>)]

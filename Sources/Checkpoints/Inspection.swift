@@ -92,11 +92,16 @@ package struct Inspection: Codable, Sendable {
   package let provenance: [String: String]?
   package let objects: [Object]
 
+  private enum CodingKeys: String, CodingKey {
+    case path, verification, remark, attributes, step, state, configuration, provenance, objects
+    case byteCount = "bytes"
+  }
+
   /// Looks at a run directory's newest checkpoint, a checkpoint folder or any HDF5 file.
   ///
   /// Cost: reads every byte twice (digests, statistics), a block of 4 MiB at a time.
-  /// Throws: `Failure` (.missingInput, .badData) when it cannot be opened; defects of single datasets are
-  /// recorded instead.
+  /// Throws: `Failure` (.missingInput, .badData) when it cannot be opened; defects of single
+  /// datasets are recorded instead.
   package init(of path: String) throws(Failure) {
     let target = try Inspection.target(path)
     let file = try File.open(target.file)
@@ -138,12 +143,15 @@ package struct Inspection: Codable, Sendable {
       let name = URL(fileURLWithPath: path).lastPathComponent
       guard name == Format.dataFile else { return (path, nil) }
     }
-    let folder = try Checkpoint.resolve(path) { folder throws(Failure) in
-      let store = CheckpointStore(folder: folder)
+    let folder: String
+    switch try Checkpoint.Location(path) {
+    case .checkpoint(let found): folder = found
+    case .run(let found):
+      let store = CheckpointStore(folder: found)
       guard let newest = store.steps.last else {
-        throw Failure(.missingInput, "\(folder): holds no checkpoint yet")
+        throw Failure(.missingInput, "\(found): holds no checkpoint yet")
       }
-      return store.path(ofStep: newest)
+      folder = store.path(ofStep: newest)
     }
     return (folder + "/" + Format.dataFile, folder)
   }

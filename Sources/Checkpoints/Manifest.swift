@@ -1,5 +1,6 @@
 import Core
 import Foundation
+import Tensors
 
 /// What `manifest.json` says about a checkpoint: whose it is and what every byte of it must be.
 struct Manifest: Codable, Equatable, Sendable {
@@ -108,13 +109,16 @@ struct Manifest: Codable, Equatable, Sendable {
       throw Failure(
         .badData, "\(file.path): has \(byteCount) bytes where its manifest says \(fileByteCount)")
     }
+    let buffer = FloatBuffer(count: StateVector.pieceCount)
     var end = 0
     for block in blocks {
       guard block.offset == end, block.length > 0, block.length <= Manifest.blockByteLimit else {
         throw Failure(.badData, "\(file.path): its manifest does not describe every byte")
       }
-      let bytes = try file.read(byteCount: block.length, at: block.offset)
-      guard Digest(of: bytes).description == block.digest else {
+      let bytes = UnsafeMutableRawBufferPointer(
+        rebasing: buffer.view.mutableBytes[..<block.length])
+      try file.read(into: bytes, at: block.offset)
+      guard Digest(of: UnsafeRawBufferPointer(bytes)).description == block.digest else {
         throw Failure(
           .badData,
           "\(file.path): is damaged in bytes \(block.offset) to "

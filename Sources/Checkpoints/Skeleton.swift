@@ -3,12 +3,12 @@ import Foundation
 import HDF5
 import Layers
 
-/// The shape of a checkpoint file before its tensors are in it: all of HDF5's own bytes and the place of
-/// each tensor.
+/// The shape of a checkpoint file before its tensors are in it: all of HDF5's own bytes and the
+/// place of each tensor.
 ///
-/// libhdf5 draws it as a sparse file on a memory file system, because it must not do the writing that
-/// matters: on a full disk it crashes. The real file gets these bytes and the tensors by checked
-/// writes of our own.
+/// libhdf5 draws it as a sparse file on a memory file system, because it must not do the writing
+/// that matters: on a full disk it crashes. The real file gets these bytes and the tensors by
+/// checked writes of our own.
 struct Skeleton {
   /// A tensor's place.
   struct Span {
@@ -43,6 +43,9 @@ struct Skeleton {
       at: path,
       placement: .init(
         metadataBlockByteCount: metadataByteCount, alignment: 4096, alignmentThreshold: 64 << 10))
+    // Without a name from here on: a killed process leaves nothing in memory.
+    let drawn = try OpenFile(reading: path)
+    unlink(path)
     try header.write(to: file, parameterCount: layout.count)
     try file.writeTexts(layout.entries.map(\.name), to: Format.tensorOrder)
     var spans: [StateVector: [Span]] = [:]
@@ -57,11 +60,12 @@ struct Skeleton {
       }
     }
     try file.close()
-    return try Skeleton(spans, reading: path)
+    return try Skeleton(spans, reading: drawn)
   }
 
-  private init(_ spans: [StateVector: [Span]], reading path: String) throws(Failure) {
-    let file = try OpenFile(reading: path)
+  private init(
+    _ spans: [StateVector: [Span]], reading file: borrowing OpenFile
+  ) throws(Failure) {
     let byteCount = try file.byteCount()
     var metadata: [(offset: Int, bytes: [UInt8])] = []
     var end = 0

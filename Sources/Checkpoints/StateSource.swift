@@ -19,7 +19,8 @@ package enum StateVector: String, CaseIterable, Hashable, Sendable {
   /// Elements that move at once, between ranks and to the disk: 4 MiB.
   package static let pieceCount = 1 << 20
 
-  /// The fixed sequence of ranges in which a vector of `count` elements is pulled from a `StateSource`.
+  /// The fixed sequence of ranges in which a vector of `count` elements is pulled from a
+  /// `StateSource`.
   ///
   /// Order: ascending, all of the size `pieceCount` but the last. A save pulls the vectors in the
   /// order of `allCases`, each by these pieces, so every rank knows what is asked of it and when.
@@ -32,9 +33,9 @@ package enum StateVector: String, CaseIterable, Hashable, Sendable {
 package protocol StateSource {
   /// Fills `destination` with a range of a vector.
   ///
-  /// Collective: under MPI the pull of a piece may be a receive from its owner. A save pulls every piece
-  /// of `StateVector.pieces(of:)` exactly once and in order, also after the disk has failed; only a
-  /// `read` that throws ends the sequence early.
+  /// Collective: under MPI the pull of a piece may be a receive from its owner. A save pulls every
+  /// piece of `StateVector.pieces(of:)` exactly once and in order, also after the disk has failed;
+  /// only a `read` that throws ends the sequence early.
   func read(
     _ range: Range<Int>, of vector: StateVector, into destination: Vector
   ) throws(Failure)

@@ -23,8 +23,8 @@ package struct Statistics: Codable, Equatable, Sendable {
 
   /// Adds a block of values.
   ///
-  /// Source: Chan, Golub and LeVeque, 1979: means and squares of two samples merged exactly in form, without
-  /// the cancellation of sum(x^2) - n mean^2.
+  /// Source: Chan, Golub and LeVeque, 1979: means and squares of two samples merged exactly in
+  /// form, without the cancellation of sum(x^2) - n mean^2.
   package mutating func add<T: BinaryFloatingPoint>(_ values: some Collection<T>) {
     var (count, sum, largest) = (0, 0.0, 0.0)
     for value in values {

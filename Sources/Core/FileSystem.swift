@@ -4,8 +4,8 @@ import Foundation
 package enum FileSystem {
   /// Publishes `bytes` at `path`: writes a neighbour, syncs it, renames it, syncs the folder.
   ///
-  /// Throws: `Failure` (.cannotCreate or .inputOutput); the previous file, if any, is untouched and the
-  /// neighbour is gone.
+  /// Throws: `Failure` (.cannotCreate or .inputOutput); the previous file, if any, is untouched and
+  /// the neighbour is gone.
   package static func writeAtomically(_ bytes: [UInt8], to path: String) throws(Failure) {
     let temporary = path + ".tmp-\(getpid())"
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
@@ -108,8 +108,8 @@ package enum FileSystem {
     }
   }
 
-  /// Puts `new` in the place of `old`, whether or not that exists, at once and durably; what was there is
-  /// afterwards found under the name of `new`.
+  /// Puts `new` in the place of `old`, whether or not that exists, at once and durably; what was
+  /// there is afterwards found under the name of `new`.
   package static func exchange(_ new: String, with old: String) throws(Failure) {
     guard exists(old) else { return try rename(new, to: old) }
     if exchangeNames?(AT_FDCWD, new, AT_FDCWD, old, 1 << 1 /* RENAME_EXCHANGE */) == 0 {

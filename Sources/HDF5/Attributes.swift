@@ -12,8 +12,8 @@ package enum AttributeValue: Equatable, Sendable {
 }
 
 extension File {
-  /// Attaches a scalar to a group or dataset; `/` is the file itself. An attribute of that name must not
-  /// exist. Texts above 64 KB belong into a dataset.
+  /// Attaches a scalar to a group or dataset; `/` is the file itself. An attribute of that name
+  /// must not exist. Texts above 64 KB belong into a dataset.
   package func setAttribute(
     _ name: String, of object: String = "/", to value: AttributeValue
   ) throws(Failure) {

@@ -97,8 +97,8 @@ package struct Dataset: ~Copyable, Sendable {
         destination.baseAddress))
   }
 
-  /// A range of the row-major order as boxes, in order: a partial first row, whole rows, a partial last
-  /// row, in every dimension.
+  /// A range of the row-major order as boxes, in order: a partial first row, whole rows, a partial
+  /// last row, in every dimension.
   static func boxes(of range: Range<Int>, in shape: [Int]) -> [[Range<Int>]] {
     guard !range.isEmpty else { return [] }
     guard shape.count > 1 else { return [[range]] }

@@ -57,7 +57,8 @@ package enum ElementType: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// Whether every value of this type is a value of `other`: conversions beyond that clamp silently.
+  /// Whether every value of this type is a value of `other`: conversions beyond that clamp
+  /// silently.
   func fits(in other: ElementType) -> Bool {
     if self == other { return byteCount > 0 }
     guard byteCount > 0, other.byteCount > 0 else { return false }

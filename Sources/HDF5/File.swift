@@ -4,8 +4,8 @@ import Foundation
 
 /// An open HDF5 file; objects in it are named by absolute paths (`/source/tokens`).
 ///
-/// Dropping the value closes the file. Whoever wrote calls `close()` or `closeAndReturnImage()`, which
-/// report what went wrong.
+/// Dropping the value closes the file. Whoever wrote calls `close()` or `closeAndReturnImage()`,
+/// which report what went wrong.
 package struct File: ~Copyable, Sendable {
   /// Where libhdf5 may place things, for files whose data somebody else will write.
   package struct Placement: Sendable {
@@ -34,8 +34,8 @@ package struct File: ~Copyable, Sendable {
     Library.Place(file: path, object: object)
   }
 
-  /// Creates a file, replacing one that exists. libhdf5 itself does the writing: it may crash on a full
-  /// disk, so what matters is built by `createInMemory`.
+  /// Creates a file, replacing one that exists. libhdf5 itself does the writing: it may crash on a
+  /// full disk, so what matters is built by `createInMemory`.
   ///
   /// Throws: `Failure(.cannotCreate)`.
   package static func create(
@@ -58,8 +58,8 @@ package struct File: ~Copyable, Sendable {
     return File(path: path, handle: handle)
   }
 
-  /// Creates a file that exists in memory only; `closeAndReturnImage()` gives its bytes, to be written by
-  /// checked means. `name` appears in errors.
+  /// Creates a file that exists in memory only; `closeAndReturnImage()` gives its bytes, to be
+  /// written by checked means. `name` appears in errors.
   package static func createInMemory(named name: String) throws(Failure) -> File {
     let place = Library.Place(file: name, object: nil)
     let access = try accessList(place)
@@ -73,8 +73,8 @@ package struct File: ~Copyable, Sendable {
 
   /// Opens a file for reading.
   ///
-  /// Throws: `Failure(.missingInput)` when there is none or it may not be read, `Failure(.badData)` when
-  /// it is not HDF5 or truncated.
+  /// Throws: `Failure(.missingInput)` when there is none or it may not be read, `Failure(.badData)`
+  /// when it is not HDF5 or truncated.
   package static func open(_ path: String) throws(Failure) -> File {
     let place = Library.Place(file: path, object: nil)
     try requireHDF5(path)

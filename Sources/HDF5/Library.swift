@@ -2,8 +2,8 @@ import CHDF5
 import Core
 import Foundation
 
-/// The one door to libhdf5: a process-wide lock around every call, and the funnel through which every
-/// return code passes.
+/// The one door to libhdf5: a process-wide lock around every call, and the funnel through which
+/// every return code passes.
 enum Library {
   /// Where a call works, for the sentence a failing call turns into.
   struct Place: Sendable {
@@ -19,9 +19,11 @@ enum Library {
 
   private static let lock = NSLock()
 
-  /// Deaf to what a file may ask for: no filter plugins and no links into other files.
+  /// Deaf to what a file may ask for: no filter plugins and no links into other files. And silent
+  /// at exit, where cleaning up after a failed write crashes.
   private static let isPrepared: Bool = {
-    H5open() >= 0 && H5PLset_loading_state(0) >= 0 && H5Lunregister(H5L_TYPE_EXTERNAL) >= 0
+    H5dont_atexit() >= 0 && H5open() >= 0 && H5PLset_loading_state(0) >= 0
+      && H5Lunregister(H5L_TYPE_EXTERNAL) >= 0
   }()
 
   /// Takes the lock and stops libhdf5 from printing errors: it keeps that setting by thread.
@@ -32,8 +34,8 @@ enum Library {
 
   /// Runs one libhdf5 call and passes its result on.
   ///
-  /// Throws: `Failure(exitCode)`, "file: object: cannot <verb> (HDF5's error stack)", when the result
-  /// is negative.
+  /// Throws: `Failure(exitCode)`, "file: object: cannot <verb> (HDF5's error stack)", when the
+  /// result is negative.
   @discardableResult
   static func check<Code: SignedInteger>(
     _ verb: String, _ place: Place, _ exitCode: ExitCode, _ call: @autoclosure () -> Code
@@ -68,7 +70,7 @@ enum Library {
         guard let error, let context else { return 0 }
         let collector = Unmanaged<Collector>.fromOpaque(context).takeUnretainedValue()
         if let text = error.pointee.desc {
-          let reason = escaped(String(cString: text))
+          let reason = escaped(concise(String(cString: text)))
           if !collector.reasons.contains(reason) { collector.reasons.append(reason) }
         }
         return 0
@@ -76,6 +78,15 @@ enum Library {
     // Upward is from the innermost out; a reader wants what he asked for first, its cause last.
     return status < 0 ? [] : collector.reasons.reversed()
   }
+}
+
+/// A reason without the dump of addresses that failed system calls come with: what failed and why.
+private func concise(_ reason: String) -> String {
+  guard let what = reason.firstRange(of: ": time = "),
+    let opening = reason.firstRange(of: "error message = '")
+  else { return reason }
+  let why = reason[opening.upperBound...].prefix { $0 != "'" }
+  return "\(reason[..<what.lowerBound]): \(why)"
 }
 
 /// Text that cannot drive a terminal: control characters become `\u{..}`.

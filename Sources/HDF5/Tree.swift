@@ -44,7 +44,8 @@ extension File {
     return true
   }
 
-  /// All objects below the root in depth-first order, names sorted; cycles and links are not followed.
+  /// All objects below the root in depth-first order, names sorted; cycles and links are not
+  /// followed.
   package func tree() throws(Failure) -> [Node] {
     var nodes: [Node] = []
     var seen: Set<haddr_t> = [try information("/").addr]

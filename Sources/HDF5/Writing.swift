@@ -5,8 +5,8 @@ import Core
 package enum Storage: Sendable {
   /// One run of bytes: fast, and readable at `Dataset.offset` without libhdf5.
   case contiguous
-  /// Chunks of 128 Ki elements, shuffled, deflated and checksummed (fletcher32). Token ids shrink by
-  /// half; a damaged chunk is an error when it is read.
+  /// Chunks of 128 Ki elements, shuffled, deflated and checksummed (fletcher32). Token ids shrink
+  /// by half; a damaged chunk is an error when it is read.
   case compressed
 
   static let chunkElements = 128 << 10
@@ -32,8 +32,8 @@ extension File {
     try write(values, shape: [values.count], to: object, storage: storage)
   }
 
-  /// Writes a whole dataset of any rank from its elements in row-major order; a shape without dimensions
-  /// is a scalar.
+  /// Writes a whole dataset of any rank from its elements in row-major order; a shape without
+  /// dimensions is a scalar.
   package func write<T: Element>(
     _ values: [T], shape: [Int], to object: String, storage: Storage = .contiguous
   ) throws(Failure) {
@@ -53,8 +53,9 @@ extension File {
     try dataset.close("finish writing", place, .inputOutput)
   }
 
-  /// Reserves room for a contiguous dataset that somebody else will fill, and returns the byte offset of
-  /// its first element in the file. A dataset without elements has no place: the result is nil.
+  /// Reserves room for a contiguous dataset that somebody else will fill, and returns the byte
+  /// offset of its first element in the file. A dataset without elements has no place: the result
+  /// is nil.
   package func reserve(
     _ type: ElementType, shape: [Int], at object: String
   ) throws(Failure) -> Int? {

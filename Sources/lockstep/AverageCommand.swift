@@ -30,7 +30,8 @@ struct AverageCommand: ParsableCommand {
 
   func run() throws {
     guard FileSystem.exists(runDirectory + "/checkpoints") else {
-      throw Failure(.missingInput, "\(runDirectory): is no run directory (it has no checkpoints in it)")
+      throw Failure(
+        .missingInput, "\(runDirectory): is no run directory (it has no checkpoints in it)")
     }
     let checkpoints = try CheckpointStore(folder: runDirectory + "/checkpoints").newest(last)
     let path = out ?? "\(runDirectory)/average-last-\(last)"

@@ -8,7 +8,8 @@ import HDF5
 struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "inspect",
-    abstract: "Shows the tensors, state, configuration and provenance of a checkpoint or HDF5 file.",
+    abstract:
+      "Shows the tensors, state, configuration and provenance of a checkpoint or HDF5 file.",
     discussion: """
       PATH is a run directory (its newest checkpoint is shown), a checkpoint folder, or any HDF5 \
       file, such as a dataset shard. A damaged checkpoint is shown as far as it can be read, and \

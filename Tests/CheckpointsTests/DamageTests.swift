@@ -92,7 +92,8 @@ import Testing
         shorter.append(entry.name, entry.shape, .constant(0))
       }
       #expect(
-        failure { try checkpoint.requireLayout(shorter) }?.message.contains("decoder/scale") == true)
+        failure { try checkpoint.requireLayout(shorter) }?.message.contains("decoder/scale") == true
+      )
       #expect(failure { _ = try checkpoint.values(of: .firstMoment) }?.exitCode == .badData)
     }
   }

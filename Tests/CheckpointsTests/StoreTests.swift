@@ -77,7 +77,9 @@ import Testing
       var layout = ParameterLayout()
       layout.append("a", [StateVector.pieceCount + 5], .constant(0))
       let expected = StateVector.allCases.flatMap { vector in
-        [0..<StateVector.pieceCount, StateVector.pieceCount..<layout.count].map { "\(vector) \($0)" }
+        [0..<StateVector.pieceCount, StateVector.pieceCount..<layout.count].map {
+          "\(vector) \($0)"
+        }
       }
       let whole = RecordingState()
       _ = try CheckpointStore(folder: folder + "/a").save(
@@ -118,6 +120,18 @@ import Testing
       #expect(store.steps == [1])
       _ = try store.save(tinyHeader(step: 2), layout: tinyLayout(), from: KnownState())
       #expect(try FileSystem.names(in: folder) == ["step-000000001", "step-000000002"])
+    }
+  }
+
+  @Test func aCheckpointVerifiedElsewhereMustBeThatOne() throws {
+    try withTemporaryFolder { folder in
+      let store = CheckpointStore(folder: folder)
+      let first = try store.save(tinyHeader(step: 1), layout: tinyLayout(), from: KnownState())
+      let second = try store.save(tinyHeader(step: 2), layout: tinyLayout(), from: KnownState())
+      let digest = try Checkpoint(folder: first.path).digest
+      #expect(try Checkpoint(folder: first.path, verifiedElsewhere: digest).header.step == 1)
+      let found = failure { _ = try Checkpoint(folder: second.path, verifiedElsewhere: digest) }
+      #expect(found?.exitCode == .badData)
     }
   }
 
@@ -188,7 +202,8 @@ import Testing
       let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
       process.waitUntilExit()
       #expect(process.terminationStatus == 0)
-      for name in ["second_moment", "layer_00", "SIMPLE { ( 7, 5 ) / ( 7, 5 ) }", "H5T_IEEE_F32LE"] {
+      for name in ["second_moment", "layer_00", "SIMPLE { ( 7, 5 ) / ( 7, 5 ) }", "H5T_IEEE_F32LE"]
+      {
         #expect(text.contains(name))
       }
     }

@@ -1,3 +1,4 @@
+import CHDF5
 import Core
 import Foundation
 import HDF5
@@ -96,6 +97,65 @@ import Testing
       #expect(process.terminationStatus == 0)
       #expect(text.contains("H5T_IEEE_F32LE"))
       #expect(text.contains("(0): 1, 2, 3"))
+    }
+  }
+
+  @Test func aDatasetThatNamesAFileOfItsReaderIsNotRead() throws {
+    try withTemporaryFolder { folder in
+      let path = folder + "/hostile.h5"
+      try FileSystem.writeAtomically(Array("secret!!".utf8), to: folder + "/secret")
+      let file = H5Fcreate(path, lockstep_truncate(), lockstep_default(), lockstep_default())
+      let list = H5Pcreate(lockstep_dataset_create())
+      #expect(H5Pset_external(list, folder + "/secret", 0, 8) >= 0)
+      let space = H5Screate_simple(1, [2], nil)
+      let dataset = H5Dcreate2(
+        file, "/x", lockstep_ieee_f32(), space, lockstep_default(), list, lockstep_default())
+      // Once File is in use, links into other files are unknown to this process.
+      #expect(try !File.createInMemory(named: "any").contains("/y"))
+      #expect(
+        H5Lcreate_external("other.h5", "/x", file, "/y", lockstep_default(), lockstep_default())
+          < 0)
+      for close in [H5Dclose(dataset), H5Sclose(space), H5Pclose(list), H5Fclose(file)] {
+        #expect(close >= 0)
+      }
+      let opened = try File.open(path)
+      let external = failure { _ = try opened.read("/x", as: Float.self) }
+      #expect(external?.message.contains("keeps its data in other files") == true)
+      let nodes = try opened.tree()
+      #expect(nodes.map(\.kind) == [.dataset])
+      #expect(nodes[0].defect != nil)
+    }
+  }
+
+  @Test func aShapeThatTheStoredBytesCannotFillIsRefusedBeforeItIsAllocated() throws {
+    try withTemporaryFolder { folder in
+      let path = folder + "/bomb.h5"
+      let file = H5Fcreate(path, lockstep_truncate(), lockstep_default(), lockstep_default())
+      let list = H5Pcreate(lockstep_dataset_create())
+      #expect(H5Pset_chunk(list, 1, [1024]) >= 0)
+      let space = H5Screate_simple(1, [1 << 50], nil)
+      let dataset = H5Dcreate2(
+        file, "/x", lockstep_ieee_f32(), space, lockstep_default(), list, lockstep_default())
+      for close in [H5Dclose(dataset), H5Sclose(space), H5Pclose(list), H5Fclose(file)] {
+        #expect(close >= 0)
+      }
+      let found = failure { _ = try File.open(path).read("/x", as: Float.self) }
+      #expect(found?.exitCode == .badData)
+      #expect(found?.message.contains("far too few") == true)
+    }
+  }
+
+  @Test func aFileSystemWithoutLocksDoesNotPreventReading() throws {
+    try withTemporaryFolder { folder in
+      let path = folder + "/locked.h5"
+      let file = try File.create(at: path)
+      try file.write([Float(1)], to: "/x")
+      try file.close()
+      // A lock that cannot be had looks to libhdf5 like a file system without locks.
+      let descriptor = Foundation.open(path, O_RDWR)
+      defer { Foundation.close(descriptor) }
+      try #require(flock(descriptor, LOCK_EX) == 0)
+      #expect(try File.open(path).read("/x") == [Float(1)])
     }
   }
 }

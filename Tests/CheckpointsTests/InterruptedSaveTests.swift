@@ -1,10 +1,11 @@
 import Checkpoints
 import Core
 import Foundation
-import Layers
+import Models
+import Tensors
 import Testing
 
-@Suite struct FullDiskTests {
+@Suite struct InterruptedSaveTests {
   private static func run(_ command: [String]) -> Bool {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
@@ -81,10 +82,10 @@ import Testing
         _ = try store.save(header, layout: tinyLayout(), from: KnownState())
         signal(SIGXFSZ, SIG_IGN)
         var limit = rlimit()
-        getrlimit(__rlimit_resource_t(1), &limit)
+        getrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit)
         let unlimited = limit
         limit.rlim_cur = 16 << 10
-        setrlimit(__rlimit_resource_t(1), &limit)
+        setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit)
         var layout = tinyLayout()
         layout.append("large", [10_000], .constant(0))
         let found = failure {
@@ -94,10 +95,39 @@ import Testing
         try #require(found?.message.contains("File too large") == true)
         try #require(try FileSystem.names(in: folder) == ["step-000000001"])
         limit = unlimited
-        setrlimit(__rlimit_resource_t(1), &limit)
+        setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit)
         _ = try store.save(tinyHeader(step: 2), layout: layout, from: KnownState())
         try #require(try store.newestVerified { _ in }?.header.step == 2)
       }
     }
+  }
+
+  /// A source that kills its process at a chosen pull.
+  private struct Killer: StateSource {
+    let vector: StateVector
+
+    func read(
+      _ range: Range<Int>, of vector: StateVector, into destination: Vector
+    ) throws(Failure) {
+      destination.fill(2)
+      if vector == self.vector { kill(getpid(), SIGKILL) }
+    }
+  }
+
+  @Test func aKilledWriterHarmsNothingSaved() async throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "checkpoints-tests-\(UUID().uuidString)"
+    ).path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let store = CheckpointStore(folder: folder)
+    _ = try store.save(tinyHeader(step: 1), layout: tinyLayout(), from: KnownState())
+    await #expect(processExitsWith: .signal(SIGKILL)) { [folder = folder as String] in
+      _ = try CheckpointStore(folder: folder).save(
+        tinyHeader(step: 2), layout: tinyLayout(), from: Killer(vector: .secondMoment))
+    }
+    #expect(try FileSystem.names(in: folder) == [".tmp-step-2", "step-000000001"])
+    #expect(try store.newestVerified { _ in }?.header.step == 1)
+    _ = try store.save(tinyHeader(step: 2), layout: tinyLayout(), from: KnownState())
+    #expect(try FileSystem.names(in: folder) == ["step-000000001", "step-000000002"])
   }
 }

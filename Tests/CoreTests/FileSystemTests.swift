@@ -1,0 +1,58 @@
+import Core
+import Foundation
+import Testing
+
+@Suite struct FileSystemTests {
+  private func withTemporaryFolder(_ body: (String) throws -> Void) throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "core-tests-\(UUID().uuidString)"
+    ).path
+    try FileSystem.createFolder(folder)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try body(folder)
+  }
+
+  @Test func anExchangeSwapsAndARenameIntoAFreePlaceMoves() throws {
+    try withTemporaryFolder { folder in
+      for name in ["new", "old"] {
+        try FileSystem.createFolder("\(folder)/\(name)")
+        try FileSystem.writeAtomically(Array(name.utf8), to: "\(folder)/\(name)/file")
+      }
+      try FileSystem.exchange(folder + "/new", with: folder + "/old")
+      #expect(try FileSystem.readAll(folder + "/old/file", limit: 9) == Array("new".utf8))
+      #expect(try FileSystem.readAll(folder + "/new/file", limit: 9) == Array("old".utf8))
+      try FileSystem.exchange(folder + "/new", with: folder + "/free")
+      #expect(try FileSystem.names(in: folder) == ["free", "old"])
+      try FileSystem.remove(folder + "/free")
+      try FileSystem.remove(folder + "/free")
+      #expect(try FileSystem.names(in: folder) == ["old"])
+    }
+  }
+
+  @Test func readingChecksSizeAndEnd() throws {
+    try withTemporaryFolder { folder in
+      let path = folder + "/bytes"
+      try FileSystem.writeAtomically([1, 2, 3], to: path)
+      #expect(throws: Failure.self) { _ = try FileSystem.readAll(path, limit: 2) }
+      #expect(throws: Failure.self) { _ = try FileSystem.readAll(folder, limit: 2) }
+      let file = try OpenFile(reading: path)
+      #expect(try file.read(byteCount: 2, at: 1) == [2, 3])
+      #expect(throws: Failure.self) { _ = try file.read(byteCount: 3, at: 1) }
+    }
+  }
+
+  @Test func aReservedFileHasItsSizeAndReadsBackWhatIsWritten() throws {
+    try withTemporaryFolder { folder in
+      let file = try OpenFile(creating: folder + "/data")
+      try file.reserve(byteCount: 10)
+      try file.reserve(byteCount: 7)
+      #expect(try file.byteCount() == 7)
+      try [UInt8]([9, 8]).withUnsafeBytes { bytes in
+        try file.write(bytes, at: 5)
+      }
+      try file.sync()
+      file.forgetCachedBytes()
+      #expect(try file.read(byteCount: 7, at: 0) == [0, 0, 0, 0, 0, 9, 8])
+    }
+  }
+}

@@ -139,7 +139,8 @@ struct PrepareCommand: ParsableCommand {
   private static func removing(
     _ staging: StagingFolder, on number: Int32
   ) -> any DispatchSourceSignal {
-    signal(number, SIG_IGN)
+    // Not ignored: a child, apt, would inherit that and live on.
+    signal(number) { _ in }
     let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
     source.setEventHandler {
       staging.remove()

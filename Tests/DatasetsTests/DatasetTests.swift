@@ -29,6 +29,18 @@ import Testing
     #expect(code(path) == nil)
   }
 
+  @Test func heldOutTextThatWasChangedIsBadData() throws {
+    let path = try prepared()
+    let dataset = try Dataset(path: path)
+    #expect(try dataset.texts(of: .test).count == dataset.pairCount(of: .test))
+    let text = try scratch.bytes("data/test.target.txt")
+    _ = try scratch.file("data/test.target.txt", text + Array("one more\n".utf8))
+    #expect(failure { _ = try dataset.texts(of: .test) }?.exitCode == .badData)
+    #expect(failure { _ = try dataset.texts(of: .training) }?.exitCode == .badData)
+    try FileManager.default.removeItem(atPath: "\(path)/valid.source.txt")
+    #expect(failure { _ = try dataset.texts(of: .validation) }?.exitCode == .missingInput)
+  }
+
   @Test func truncatedShardsAreBadData() throws {
     let path = try prepared()
     let bytes = try scratch.bytes("data/train-00000.h5")

@@ -31,10 +31,10 @@ package struct DebianArchive: Sendable {
     var contents: [String: [[UInt8]]] = [:]
     var provenance: [String] = []
     for list in lists {
-      let output = try run(Self.aptHelper, ["cat-file", list.path], scratch: scratch)
-      guard output.status == 0, !output.bytes.isEmpty else { continue }
-      contents[list.content, default: []].append(output.bytes)
-      provenance.append("\(list.origin): \(list.content), XXH3 \(Digest(of: output.bytes))")
+      let outcome = try run(Self.aptHelper, ["cat-file", list.path], scratch: scratch)
+      guard outcome.status == 0, !outcome.output.isEmpty else { continue }
+      contents[list.content, default: []].append(outcome.output)
+      provenance.append("\(list.origin): \(list.content), XXH3 \(Digest(of: outcome.output))")
     }
     guard let english = contents["en"], let translated = contents[language],
       let packages = contents["Packages"]
@@ -43,7 +43,7 @@ package struct DebianArchive: Sendable {
         .missingInput,
         "apt: expected descriptions in en and \(language), found"
           + " \(contents.isEmpty ? "no lists" : contents.keys.sorted().joined(separator: ", "))"
-          + (update.reason.isEmpty ? "" : " (\(update.reason))"))
+          + (update.complaint.isEmpty ? "" : " (\(update.complaint))"))
     }
     let (pairs, alignment) = DebianDescriptions(
       english: english, translated: translated, packages: packages, language: language
@@ -92,9 +92,10 @@ package struct DebianArchive: Sendable {
     _ configuration: String, scratch: String
   ) throws(Failure) -> [List] {
     let format = "$(CREATED_BY)\t$(LANGUAGE)\t$(SITE) $(CODENAME)/$(COMPONENT)\t$(FILENAME)"
-    let output = try run(
+    let outcome = try run(
       Self.aptGet, ["-c", configuration, "indextargets", "--format", format], scratch: scratch)
-    return String(decoding: output.bytes, as: UTF8.self).split(separator: "\n").compactMap { line in
+    return String(decoding: outcome.output, as: UTF8.self).split(separator: "\n").compactMap {
+      line in
       let fields = line.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
       guard fields.count == 4 else { return nil }
       switch (fields[0], fields[1]) {
@@ -106,31 +107,9 @@ package struct DebianArchive: Sendable {
     }
   }
 
-  /// Runs a program to its end; `reason` is the last line it complained with.
   private func run(
     _ path: String, _ arguments: [String], scratch: String
-  ) throws(Failure) -> (status: Int32, bytes: [UInt8], reason: String) {
-    let errors = "\(scratch)/stderr"
-    try FileSystem.writeAtomically([], to: errors)
-    do {
-      let process = Process()
-      process.executableURL = URL(fileURLWithPath: path)
-      process.arguments = arguments
-      process.environment = ProcessInfo.processInfo.environment.merging(["LC_ALL": "C"]) { $1 }
-      let output = Pipe()
-      process.standardOutput = output
-      process.standardInput = FileHandle.nullDevice
-      process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: errors))
-      try process.run()
-      let bytes = try output.fileHandleForReading.readToEnd() ?? Data()
-      process.waitUntilExit()
-      let complaints = String(decoding: try InputFile.bytes(of: errors), as: UTF8.self)
-      let reason = complaints.split(separator: "\n").last.map(String.init) ?? ""
-      return (process.terminationStatus, Array(bytes), reason)
-    } catch let failure as Failure {
-      throw failure
-    } catch {
-      throw Failure(.missingInput, "\(path): cannot run (\(error.localizedDescription))")
-    }
+  ) throws(Failure) -> ChildProgram.Outcome {
+    try ChildProgram(path: path, arguments: arguments, scratch: scratch).run()
   }
 }

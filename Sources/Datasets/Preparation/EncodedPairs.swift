@@ -6,12 +6,18 @@ struct EncodedPairs {
   var source = PackedSequences()
   var target = PackedSequences()
 
+  /// Pairs between two lines of progress: about 20 seconds.
+  private static let progressStep = 100_000
+
   /// Encodes pairs; those with more than `maximumPieces` on a side, or none, are left out.
   init(
     _ pairs: [TextPair], with tokenizer: Tokenizer, maximumPieces: Int,
-    counting counts: inout PairCounts
+    counting counts: inout PairCounts, progress: (String) -> Void
   ) throws(Failure) {
-    for pair in pairs {
+    for (index, pair) in pairs.enumerated() {
+      if index > 0, index.isMultiple(of: Self.progressStep) {
+        progress("encoded \(index) of \(pairs.count) pairs")
+      }
       let source = try tokenizer.encode(pair.source)
       let target = try tokenizer.encode(pair.target)
       if source.isEmpty || target.isEmpty {

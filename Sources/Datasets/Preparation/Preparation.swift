@@ -70,16 +70,15 @@ package struct Preparation: Sendable {
       let texts = corpus.pairs[split, default: []]
       progress("encoding \(texts.count) pairs of \(split.rawValue)")
       let encoded = try EncodedPairs(
-        texts, with: tokenizer, maximumPieces: maximumPieces, counting: &counts)
+        texts, with: tokenizer, maximumPieces: maximumPieces, counting: &counts,
+        progress: progress)
       guard split != .training || encoded.count > 0 else { throw nothingLeft(counts) }
       let writer = ShardWriter(
         folder: folder, tokenizer: tokenizer, languages: corpus.languages,
         provenance: corpus.provenance)
       splits[split] = try writer.write(encoded, split: split, shardPairs: shardPairs)
-      if split != .training {
-        let path = "\(folder)/\(split.rawValue)"
-        try FileSystem.writeAtomically(encoded.lines(\.source), to: "\(path).source.txt")
-        try FileSystem.writeAtomically(encoded.lines(\.target), to: "\(path).target.txt")
+      if split != .training, encoded.count > 0 {
+        splits[split]?.texts = try writeTexts(of: encoded, split: split, in: folder)
       }
     }
     let manifest = DatasetManifest(
@@ -92,6 +91,20 @@ package struct Preparation: Sendable {
     try FileSystem.writeAtomically(
       manifest.encoded(), to: "\(folder)/\(DatasetManifest.fileName)")
     return manifest
+  }
+
+  /// Writes the pairs as text, as they were before tokenization.
+  private func writeTexts(
+    of pairs: EncodedPairs, split: Split, in folder: String
+  ) throws(Failure) -> [DatasetManifest.TextEntry] {
+    var entries: [DatasetManifest.TextEntry] = []
+    for (side, text) in [("source", \TextPair.source), ("target", \TextPair.target)] {
+      let lines = pairs.lines(text)
+      let name = "\(split.rawValue).\(side).txt"
+      try FileSystem.writeAtomically(lines, to: "\(folder)/\(name)")
+      entries.append(.init(file: name, digest: "\(Digest(of: lines))"))
+    }
+    return entries
   }
 
   /// Reads the text and leaves out what is no good, before any tokenizer.

@@ -48,20 +48,28 @@ package struct Dataset: Sendable {
     manifest.splits[split.rawValue]?.shards ?? []
   }
 
-  /// Held-out text as it was before tokenization, one pair a line.
+  /// Held-out text as it was before tokenization: pair i is pair i of the split.
   ///
-  /// Throws: `Failure` (.missingInput, .badData).
+  /// Throws: `Failure`: .missingInput, or .badData for text that was changed.
   package func texts(of split: Split) throws(Failure) -> [TextPair] {
-    let prefix = "\(path)/\(split.rawValue)"
-    let pairs = try ParallelText(
-      sourcePath: "\(prefix).source.txt", targetPath: "\(prefix).target.txt"
-    ).pairs()
-    guard pairs.count == pairCount(of: split) else {
+    let entries = manifest.splits[split.rawValue]?.texts ?? []
+    guard entries.count == 2 else {
       throw Failure(
         .badData,
-        "\(prefix).source.txt: expected \(pairCount(of: split)) lines, found \(pairs.count)")
+        "\(path): expected text of the \(split.rawValue) pairs, found none; prepare the data with"
+          + " such pairs")
     }
-    return pairs
+    let paths = entries.map { "\(path)/\($0.file)" }
+    for (file, entry) in zip(paths, entries) {
+      let digest = Digest(of: try InputFile.bytes(of: file))
+      guard "\(digest)" == entry.digest else {
+        throw Failure(
+          .badData,
+          "\(file): expected the text with XXH3 \(entry.digest), found \(digest); it was changed,"
+            + " prepare the data again")
+      }
+    }
+    return try ParallelText(sourcePath: paths[0], targetPath: paths[1]).pairs()
   }
 
   /// The tokens of each pair of a shard as the model sees them: with one for end (or begin).
@@ -97,7 +105,7 @@ package struct Dataset: Sendable {
       guard Split(rawValue: name) != nil else {
         throw Failure(.badData, "\(path): expected splits train, valid and test, found \(name)")
       }
-      guard split == .init(shards: split.shards) else {
+      guard split == .init(shards: split.shards, texts: split.texts) else {
         throw Failure(
           .badData,
           "\(path): expected the counts of \(name) to be the sums over its shards, found"
@@ -110,8 +118,10 @@ package struct Dataset: Sendable {
         }
       }
     }
-    let files = [manifest.tokenizer.file] + manifest.splits.values.flatMap(\.shards).map(\.file)
-    for file in files where file.contains("/") || file.isEmpty || file == ".." {
+    let splits = manifest.splits.values
+    let files = splits.flatMap(\.shards).map(\.file) + splits.flatMap(\.texts).map(\.file)
+    for file in files + [manifest.tokenizer.file]
+    where file.contains("/") || file.isEmpty || file == ".." {
       throw Failure(.badData, "\(path): expected names of files beside it, found \(escaped(file))")
     }
   }

@@ -43,17 +43,27 @@ package struct DatasetManifest: Sendable, Equatable, Codable {
     package var targetTokens: Int
   }
 
+  /// A file of held-out text, a sentence a line.
+  package struct TextEntry: Sendable, Equatable, Codable {
+    package var file: String
+    /// XXH3-128 of the file, 32 hexadecimal digits.
+    package var digest: String
+  }
+
   package struct SplitEntry: Sendable, Equatable, Codable {
     package var pairs: Int
     package var sourceTokens: Int
     package var targetTokens: Int
     package var shards: [ShardEntry]
+    /// Source and target text; none for training.
+    package var texts: [TextEntry]
 
-    package init(shards: [ShardEntry]) {
+    package init(shards: [ShardEntry], texts: [TextEntry] = []) {
       pairs = shards.reduce(0) { $0 + $1.pairs }
       sourceTokens = shards.reduce(0) { $0 + $1.sourceTokens }
       targetTokens = shards.reduce(0) { $0 + $1.targetTokens }
       self.shards = shards
+      self.texts = texts
     }
   }
 

@@ -50,7 +50,7 @@ package struct Evaluation: Equatable, Sendable {
   }
 
   /// The pairs in their order, cut where a side would exceed `tokens`.
-  static func microBatches(_ pairs: [ReferencePair], tokens: Int) -> [MicroBatch] {
+  private static func microBatches(_ pairs: [ReferencePair], tokens: Int) -> [MicroBatch] {
     var groups: [[(source: [Int32], target: [Int32])]] = []
     var (sources, targets) = (0, 0)
     for pair in pairs {

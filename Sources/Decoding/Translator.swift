@@ -79,7 +79,7 @@ package struct Translator {
 
   /// Indices of sources in batches of similar length, longest first, so that a budget that is too
   /// large for the memory shows at once.
-  func batches(_ lengths: [Int]) -> [[Int]] {
+  package func batches(_ lengths: [Int]) -> [[Int]] {
     let order = lengths.indices.filter { lengths[$0] > 0 }
       .sorted { (lengths[$1], $0) < (lengths[$0], $1) }
     var batches: [[Int]] = []

@@ -63,6 +63,16 @@ let package = Package(
     .testTarget(
       name: "ModelsTests", dependencies: ["Core", "Tensors", "Layers", "Models"],
       resources: [.copy("Resources")]),
+    .testTarget(name: "DatasetsTests", dependencies: ["Core", "Datasets"]),
+    .testTarget(name: "HDF5Tests", dependencies: ["Core", "HDF5"]),
+    .testTarget(
+      name: "TrainingTests",
+      dependencies: [
+        "Core", "Models", "Training", .product(name: "Logging", package: "swift-log"),
+      ]),
+    .testTarget(name: "ReportingTests", dependencies: ["Core", "Training", "Reporting"]),
+    .testTarget(name: "StyleTests"),
+      name: "CheckpointsTests", dependencies: ["Core", "Tensors", "HDF5", "Models", "Checkpoints"]),
   ],
   swiftLanguageModes: [.v6]
 )

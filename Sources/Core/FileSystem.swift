@@ -62,6 +62,86 @@ package enum FileSystem {
     }
   }
 
+  /// Size of a file in bytes.
+  ///
+  /// Throws: `Failure` (.missingInput).
+  package static func byteCount(of path: String) throws(Failure) -> Int {
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw failure(.missingInput, "open", path) }
+    return Int(status.st_size)
+  }
+
+  /// All bytes of a file that is not larger than `limit`.
+  ///
+  /// Throws: `Failure` (.missingInput, .badData when it is larger, .inputOutput).
+  package static func readAll(_ path: String, limit: Int) throws(Failure) -> [UInt8] {
+    let file = try OpenFile(reading: path)
+    let byteCount = try file.byteCount()
+    guard byteCount <= limit else {
+      throw Failure(.badData, "\(path): has \(byteCount) bytes, at most \(limit) were expected")
+    }
+    return try file.read(byteCount: byteCount, at: 0)
+  }
+
+  /// Whether something of that name exists.
+  package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+  /// Removes a file, or a folder with all it contains; one that is gone already is fine.
+  package static func remove(_ path: String) throws(Failure) {
+    guard exists(path) else { return }
+    do {
+      try FileManager.default.removeItem(atPath: path)
+    } catch {
+      throw Failure(.inputOutput, "\(path): cannot be removed (\(error.localizedDescription))")
+    }
+  }
+
+  /// Names in a folder, sorted.
+  ///
+  /// Throws: `Failure` (.missingInput).
+  package static func names(in folder: String) throws(Failure) -> [String] {
+    do {
+      return try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
+    } catch {
+      throw Failure(
+        .missingInput, "\(folder): cannot list the folder (\(error.localizedDescription))")
+    }
+  }
+
+  /// Puts `new` in the place of `old`, whether or not that exists, at once and durably; what was there is
+  /// afterwards found under the name of `new`.
+  package static func exchange(_ new: String, with old: String) throws(Failure) {
+    guard exists(old) else { return try rename(new, to: old) }
+    if exchangeNames?(AT_FDCWD, new, AT_FDCWD, old, 1 << 1 /* RENAME_EXCHANGE */) == 0 {
+      return try syncFolder(URL(fileURLWithPath: old).deletingLastPathComponent().path)
+    }
+    // Some network file systems cannot exchange: then there is a moment without either.
+    let aside = new + ".replaced"
+    try rename(old, to: aside)
+    do throws(Failure) {
+      try rename(new, to: old)
+    } catch {
+      try rename(aside, to: old)
+      throw error
+    }
+    try rename(aside, to: new)
+  }
+
+  /// renameat2, which Glibc's module map leaves out; nil where the C library has none.
+  private static let exchangeNames = dlsym(nil, "renameat2").map {
+    unsafeBitCast(
+      $0,
+      to: (@convention(c) (Int32, UnsafePointer<CChar>, Int32, UnsafePointer<CChar>, UInt32)
+        -> Int32).self)
+  }
+
+  /// Free bytes for an ordinary user on the disk of `path`; nil when that cannot be told.
+  package static func freeByteCount(at path: String) -> Int? {
+    var status = statvfs()
+    guard statvfs(path, &status) == 0 else { return nil }
+    return Int(clamping: UInt64(status.f_bavail) &* UInt64(status.f_frsize))
+  }
+
   /// Creates a folder and its parents; one that exists already is fine.
   package static func createFolder(_ path: String) throws(Failure) {
     do {

@@ -3,11 +3,11 @@
 ///
 /// Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
 package enum Philox {
-  package static let multiplier0: UInt32 = 0xD251_1F53
-  package static let multiplier1: UInt32 = 0xCD9E_8D57
-  package static let weyl0: UInt32 = 0x9E37_79B9
-  package static let weyl1: UInt32 = 0xBB67_AE85
-  package static let rounds = 10
+  private static let multiplier0: UInt32 = 0xD251_1F53
+  private static let multiplier1: UInt32 = 0xCD9E_8D57
+  private static let weyl0: UInt32 = 0x9E37_79B9
+  private static let weyl1: UInt32 = 0xBB67_AE85
+  private static let rounds = 10
 
   /// 128 random bits for a counter under a key.
   package static func block(

@@ -1,1 +1,1 @@
-print("lockstep")
+CommandLineEntry.run(LockstepCommand.self)

@@ -71,42 +71,53 @@ package struct Dropout: Sendable {
   /// Elements decided by eight consecutive Philox blocks.
   private static let groupSize = 64
 
-  /// The four multipliers of a group: low halves of words 0 and 1, of words 2 and 3, then high halves.
+  /// The four multipliers of a group: low halves of words 0 and 1, of words 2 and 3, then high halves;
+  /// words of one block lie side by side.
   @inline(__always) private func withMultipliers(
     _ stream: RandomStream, _ group: Int, _ body: (Int, Wide) -> Void
   ) {
-    let words = philoxBlocks(stream, first: group &* 8)
-    body(0, multiplier(SIMD16(lowHalf: words.0, highHalf: words.1) & 0xFFFF))
-    body(1, multiplier(SIMD16(lowHalf: words.2, highHalf: words.3) & 0xFFFF))
-    body(2, multiplier(SIMD16(lowHalf: words.0, highHalf: words.1) &>> 16))
-    body(3, multiplier(SIMD16(lowHalf: words.2, highHalf: words.3) &>> 16))
+    let (first, second) = philoxBlocks(stream, first: group &* 8)
+    body(0, multiplier(first & 0xFFFF))
+    body(1, multiplier(second & 0xFFFF))
+    body(2, multiplier(first &>> 16))
+    body(3, multiplier(second &>> 16))
   }
 
+  /// scale where bits >= cut, else 0: the sign of their difference is the mask. (A SIMD comparison of
+  /// integers is compiled to a loop over its elements.)
   @inline(__always) private func multiplier(_ bits: SIMD16<UInt32>) -> Wide {
-    Wide(repeating: scale).replacing(with: 0, where: bits .< SIMD16(repeating: cut))
+    let sign = SIMD16<Int32>(truncatingIfNeeded: bits &- cut) &>> 31
+    let scaleBits = SIMD16<Int32>(repeating: Int32(bitPattern: scale.bitPattern))
+    return unsafeBitCast(~sign & scaleBits, to: Wide.self)
   }
 }
 
-/// Eight consecutive blocks of a stream at once: element j of word w is word w of block `first + j`.
-@inline(__always) func philoxBlocks(
+/// Eight consecutive blocks of a stream at once, equal to `Philox.block`: words 0 and 1 of each block side
+/// by side, then words 2 and 3. The constants are Philox's, written out because those of another module
+/// are not inlined.
+@inline(__always) private func philoxBlocks(
   _ stream: RandomStream, first: Int
-) -> (SIMD8<UInt32>, SIMD8<UInt32>, SIMD8<UInt32>, SIMD8<UInt32>) {
-  typealias Words = SIMD8<UInt32>
-  typealias Products = SIMD8<UInt64>
-  var c0 = Words(repeating: UInt32(truncatingIfNeeded: first)) &+ Words(0, 1, 2, 3, 4, 5, 6, 7)
-  var c1 = Words(repeating: stream.words[0])
-  var c2 = Words(repeating: stream.words[1])
-  var c3 = Words(repeating: stream.words[2])
+) -> (SIMD16<UInt32>, SIMD16<UInt32>) {
+  // A 32-bit word in a 64-bit lane: the product of two is one instruction and needs no shuffling.
+  typealias Words = SIMD8<UInt64>
+  let mask: UInt64 = 0xFFFF_FFFF
+  var c0 = (Words(repeating: UInt64(first)) &+ Words(0, 1, 2, 3, 4, 5, 6, 7)) & mask
+  var c1 = Words(repeating: UInt64(stream.words[0]))
+  var c2 = Words(repeating: UInt64(stream.words[1]))
+  var c3 = Words(repeating: UInt64(stream.words[2]))
   var key = stream.key
-  for _ in 0..<Philox.rounds {
-    let p0 = Products(truncatingIfNeeded: c0) &* UInt64(Philox.multiplier0)
-    let p1 = Products(truncatingIfNeeded: c2) &* UInt64(Philox.multiplier1)
-    c0 = Words(truncatingIfNeeded: p1 &>> 32) ^ c1 ^ key[0]
-    c1 = Words(truncatingIfNeeded: p1)
-    c2 = Words(truncatingIfNeeded: p0 &>> 32) ^ c3 ^ key[1]
-    c3 = Words(truncatingIfNeeded: p0)
-    key[0] &+= Philox.weyl0
-    key[1] &+= Philox.weyl1
+  for _ in 0..<10 {
+    let p0 = (c0 & mask) &* 0xD251_1F53
+    let p1 = (c2 & mask) &* 0xCD9E_8D57
+    c0 = (p1 &>> 32) ^ c1 ^ UInt64(key[0])
+    c1 = p1 & mask
+    c2 = (p0 &>> 32) ^ c3 ^ UInt64(key[1])
+    c3 = p0 & mask
+    key[0] &+= 0x9E37_79B9
+    key[1] &+= 0xBB67_AE85
   }
-  return (c0, c1, c2, c3)
+  return (
+    unsafeBitCast(c0 | c1 &<< 32, to: SIMD16<UInt32>.self),
+    unsafeBitCast(c2 | c3 &<< 32, to: SIMD16<UInt32>.self)
+  )
 }

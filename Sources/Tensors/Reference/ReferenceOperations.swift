@@ -73,8 +73,8 @@ package enum Reference {
     probability: Float, stream: RandomStream, index: Int
   ) -> Double {
     let (group, part, lane) = (index / 64, index % 64 / 16, index % 16)
-    let block = stream.block(group * 8 + lane % 8)
-    let word = block[part % 2 * 2 + lane / 8]
+    let block = stream.block(group * 8 + lane / 2)
+    let word = block[part % 2 * 2 + lane % 2]
     let bits = part < 2 ? word & 0xFFFF : word >> 16
     return bits < UInt32((probability * 65536).rounded()) ? 0 : Double(1 / (1 - probability))
   }

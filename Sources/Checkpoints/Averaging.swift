@@ -1,0 +1,67 @@
+import Core
+import Foundation
+import Models
+import Tensors
+
+/// The mean of several checkpoints' parameters, as the paper decodes with.
+///
+/// mean[i] = (p_1[i] + ... + p_n[i]) / n, summed in Double in the order given, rounded once.
+/// Source: "Attention Is All You Need", section 6.1 (last 5 checkpoints for base, 20 for big).
+private struct Mean: StateSource {
+  let checkpoints: [Checkpoint]
+
+  func read(
+    _ range: Range<Int>, of vector: StateVector, into destination: Vector
+  ) throws(Failure) {
+    var sums = [Double](repeating: 0, count: range.count)
+    for checkpoint in checkpoints {
+      try checkpoint.read(range, of: vector, into: destination)
+      for index in sums.indices { sums[index] += Double(destination.base[index]) }
+    }
+    let scale = Double(checkpoints.count)
+    for index in sums.indices { destination.base[index] = Float(sums[index] / scale) }
+  }
+}
+
+extension Checkpoint {
+  /// Writes the mean of the parameters as a checkpoint of its own at `path`, without optimizer state;
+  /// header and provenance are those of the last given, and the provenance lists all.
+  ///
+  /// Throws: `Failure` (.badData when the models or their tokenizers differ, .cannotCreate when something
+  /// else is at `path`, .inputOutput when the disk fails).
+  package static func average(
+    _ checkpoints: [Checkpoint], into path: String
+  ) throws(Failure) -> SavedCheckpoint {
+    guard let last = checkpoints.last else {
+      throw Failure(.usage, "nothing to average: at least one checkpoint is needed")
+    }
+    for other in checkpoints.dropLast() {
+      try other.requireLayout(last.layout)
+      guard other.header.tokenizerModel == last.header.tokenizerModel else {
+        throw Failure(
+          .badData, "\(other.path) and \(last.path): have different tokenizers, so no mean")
+      }
+    }
+    try requireReplaceable(path)
+    var header = last.header
+    header.provenance["average_of"] = checkpoints.map { "\($0.path) \($0.digest)" }
+      .joined(separator: "\n")
+    header.provenance["average_of_steps"] = checkpoints.map { "\($0.header.step)" }
+      .joined(separator: " ")
+    let writer = CheckpointWriter(
+      header: header, layout: last.layout, hasMoments: false, previousDigest: nil)
+    return try writer.write(
+      to: path, temporary: "\(path).tmp-\(getpid())", from: Mean(checkpoints: checkpoints)
+    ) { () throws(Failure) in }
+  }
+
+  /// Only an average may be replaced by an average.
+  private static func requireReplaceable(_ path: String) throws(Failure) {
+    guard FileSystem.exists(path) else { return }
+    if let found = try? Checkpoint(folder: path), found.header.provenance["average_of"] != nil {
+      return
+    }
+    throw Failure(
+      .cannotCreate, "\(path): exists and is not an average; remove it or choose another --out")
+  }
+}

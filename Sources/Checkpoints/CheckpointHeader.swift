@@ -1,0 +1,122 @@
+import Core
+import HDF5
+
+/// Everything of a training state that is not a tensor, and where it came from.
+package struct CheckpointHeader: Equatable, Sendable {
+  package var step: Int
+  /// Sentence pairs consumed since the start of the run: the loader's position.
+  package var position: Int
+  package var tokensSeen: Int
+  package var seed: UInt64
+  package var lanes: Int
+  /// Counts the launches of a run, so that a forgotten old one cannot publish.
+  package var incarnation: Int
+  package var runIdentifier: String
+  /// The resolved configuration.
+  package var configurationYAML: String
+  /// The sentencepiece model, whole, so that a checkpoint translates without its dataset.
+  package var tokenizerModel: [UInt8]
+  package var datasetDigest: String
+  /// Free facts: created, generator, host, kernel set, ranks, command line.
+  package var provenance: [String: String]
+
+  package init(
+    step: Int, position: Int = 0, tokensSeen: Int = 0, seed: UInt64 = 1, lanes: Int = 1,
+    incarnation: Int = 0, runIdentifier: String = "", configurationYAML: String = "",
+    tokenizerModel: [UInt8] = [], datasetDigest: String = "", provenance: [String: String] = [:]
+  ) {
+    self.step = step
+    self.position = position
+    self.tokensSeen = tokensSeen
+    self.seed = seed
+    self.lanes = lanes
+    self.incarnation = incarnation
+    self.runIdentifier = runIdentifier
+    self.configurationYAML = configurationYAML
+    self.tokenizerModel = tokenizerModel
+    self.datasetDigest = datasetDigest
+    self.provenance = provenance
+  }
+
+  package var tokenizerDigest: Digest { Digest(of: tokenizerModel) }
+  package var configurationDigest: Digest { Digest(of: configurationYAML) }
+}
+
+/// Names and constants of the file format; a reader refuses a version above its own.
+enum Format {
+  static let name = "lockstep-checkpoint"
+  static let version = 1
+  static let dataFile = "checkpoint.h5"
+  static let manifestFile = "manifest.json"
+  static let configuration = "/configuration/yaml"
+  static let tokenizer = "/tokenizer/model"
+  static let tensorOrder = "/state/tensor_order"
+}
+
+extension CheckpointHeader {
+  /// Writes everything but the tensors into the skeleton of a checkpoint.
+  func write(to file: borrowing File, parameterCount: Int) throws(Failure) {
+    try file.setAttribute("format", to: .text(Format.name))
+    try file.setAttribute("format_version", to: .signed(Int64(Format.version)))
+    try file.setAttribute("step", to: .signed(Int64(step)))
+    try file.setAttribute("parameter_count", to: .signed(Int64(parameterCount)))
+
+    try file.createGroup("/state")
+    let integers = [
+      ("step", step), ("position", position), ("tokens_seen", tokensSeen), ("lanes", lanes),
+      ("incarnation", incarnation),
+    ]
+    for (name, value) in integers {
+      try file.setAttribute(name, of: "/state", to: .signed(Int64(value)))
+    }
+    try file.setAttribute("seed", of: "/state", to: .unsigned(seed))
+    try file.setAttribute("run_identifier", of: "/state", to: .text(runIdentifier))
+    try file.setAttribute("dataset_digest", of: "/state", to: .text(datasetDigest))
+    try file.setAttribute(
+      "tokenizer_digest", of: "/state", to: .text(tokenizerDigest.description))
+
+    try file.writeText(configurationYAML, to: Format.configuration)
+    try file.write(tokenizerModel, to: Format.tokenizer)
+    try file.createGroup("/provenance")
+    for (name, value) in provenance.sorted(by: { $0.key < $1.key }) {
+      // Attributes hold 64 KB; a dataset any length.
+      try file.writeText(value, to: "/provenance/" + name)
+    }
+  }
+
+  /// Reads what `write` wrote.
+  ///
+  /// Throws: `Failure(.badData)` for a file of another kind or a newer version.
+  init(from file: borrowing File) throws(Failure) {
+    guard case .text(Format.name)? = try file.attribute("format") else {
+      throw Failure(
+        .badData, "\(file.path): is HDF5 but not a checkpoint of Lockstep (attribute format)")
+    }
+    let version = try file.integerAttribute("format_version")
+    guard version <= Format.version else {
+      throw Failure(
+        .badData,
+        "\(file.path): has checkpoint format \(version), this Lockstep reads up to "
+          + "\(Format.version); use a newer one")
+    }
+    func integer(_ name: String) throws(Failure) -> Int {
+      try file.integerAttribute(name, of: "/state")
+    }
+    guard case .unsigned(let seed)? = try file.attribute("seed", of: "/state") else {
+      throw Failure(.badData, "\(file.path): has no seed in /state")
+    }
+    var provenance: [String: String] = [:]
+    for name in try file.children(of: "/provenance") {
+      provenance[name] = try file.readText("/provenance/" + name)
+    }
+    self.init(
+      step: try integer("step"), position: try integer("position"),
+      tokensSeen: try integer("tokens_seen"), seed: seed, lanes: try integer("lanes"),
+      incarnation: try integer("incarnation"),
+      runIdentifier: try file.textAttribute("run_identifier", of: "/state"),
+      configurationYAML: try file.readText(Format.configuration),
+      tokenizerModel: try file.read(Format.tokenizer),
+      datasetDigest: try file.textAttribute("dataset_digest", of: "/state"),
+      provenance: provenance)
+  }
+}

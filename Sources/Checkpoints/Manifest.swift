@@ -1,0 +1,139 @@
+import Core
+import Foundation
+
+/// What `manifest.json` says about a checkpoint: whose it is and what every byte of it must be.
+struct Manifest: Codable, Equatable, Sendable {
+  struct Block: Codable, Equatable, Sendable {
+    let offset: Int
+    let length: Int
+    /// XXH3-128 of these bytes, 32 hexadecimal digits.
+    let digest: String
+
+    private enum CodingKeys: String, CodingKey {
+      case offset, length
+      case digest = "xxh3_128"
+    }
+  }
+
+  var format = Format.name + "-manifest"
+  var formatVersion = Format.version
+  var step: Int
+  var runIdentifier: String
+  var incarnation: Int
+  var configurationDigest: String
+  var datasetDigest: String
+  var tokenizerDigest: String
+  /// `digest` of the manifest of the checkpoint before this one: forks of a run are visible.
+  var previousDigest: String?
+  var fileByteCount: Int
+  /// Ascending, without gaps from 0 to `fileByteCount`.
+  var blocks: [Block]
+  /// XXH3-128 of the manifest itself, taken with zeros in this place.
+  var digest = Manifest.noDigest
+
+  private enum CodingKeys: String, CodingKey {
+    case format, step, incarnation, blocks
+    case formatVersion = "format_version"
+    case runIdentifier = "run"
+    case configurationDigest = "configuration_digest"
+    case datasetDigest = "dataset_digest"
+    case tokenizerDigest = "tokenizer_digest"
+    case previousDigest = "previous_manifest_digest"
+    case fileByteCount = "file_bytes"
+    case digest = "manifest_digest"
+  }
+
+  private static let noDigest = String(repeating: "0", count: 32)
+  /// A manifest of a model of 10^12 parameters would be smaller.
+  private static let byteLimit = 1 << 30
+
+  init(
+    header: CheckpointHeader, previousDigest: String?, fileByteCount: Int, blocks: [Block]
+  ) {
+    step = header.step
+    runIdentifier = header.runIdentifier
+    incarnation = header.incarnation
+    configurationDigest = header.configurationDigest.description
+    datasetDigest = header.datasetDigest
+    tokenizerDigest = header.tokenizerDigest.description
+    self.previousDigest = previousDigest
+    self.fileByteCount = fileByteCount
+    self.blocks = blocks
+  }
+
+  /// The file's bytes, sealed with the digest.
+  func encoded() throws(Failure) -> [UInt8] {
+    var draft = self
+    draft.digest = Manifest.noDigest
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    guard let data = try? encoder.encode(draft), let open = Manifest.digestRange(in: data) else {
+      throw Failure(.internal, "a checkpoint's manifest cannot be encoded")
+    }
+    var bytes = Array(data)
+    bytes.replaceSubrange(open, with: Digest(of: bytes).description.utf8)
+    return bytes + [UInt8(ascii: "\n")]
+  }
+
+  /// Reads a manifest and verifies it against its own digest.
+  ///
+  /// Throws: `Failure` (.missingInput when there is none, .badData when it is damaged or of a newer
+  /// version).
+  init(readingFrom path: String) throws(Failure) {
+    let bytes = try FileSystem.readAll(path, limit: Manifest.byteLimit)
+    let damaged = Failure(.badData, "\(path): is damaged (its digest does not fit its bytes)")
+    guard bytes.last == UInt8(ascii: "\n") else { throw damaged }
+    let data = Data(bytes.dropLast())
+    guard let range = Manifest.digestRange(in: data) else { throw damaged }
+    let digest = String(decoding: data[range], as: UTF8.self)
+    var draft = Array(data)
+    draft.replaceSubrange(range, with: Manifest.noDigest.utf8)
+    guard Digest(of: draft).description == digest else { throw damaged }
+    guard let manifest = try? JSONDecoder().decode(Manifest.self, from: data) else {
+      throw Failure(.badData, "\(path): is not a manifest this Lockstep reads; use a newer one")
+    }
+    guard manifest.formatVersion <= Format.version else {
+      throw Failure(
+        .badData, "\(path): has format \(manifest.formatVersion); use a newer Lockstep")
+    }
+    self = manifest
+  }
+
+  /// Verifies every byte of the checkpoint's file.
+  ///
+  /// Throws: `Failure(.badData)` naming the first damaged block.
+  func verify(_ file: borrowing OpenFile) throws(Failure) {
+    let byteCount = try file.byteCount()
+    guard byteCount == fileByteCount else {
+      throw Failure(
+        .badData, "\(file.path): has \(byteCount) bytes where its manifest says \(fileByteCount)")
+    }
+    var end = 0
+    for block in blocks {
+      guard block.offset == end, block.length > 0, block.length <= Manifest.blockByteLimit else {
+        throw Failure(.badData, "\(file.path): its manifest does not describe every byte")
+      }
+      let bytes = try file.read(byteCount: block.length, at: block.offset)
+      guard Digest(of: bytes).description == block.digest else {
+        throw Failure(
+          .badData,
+          "\(file.path): is damaged in bytes \(block.offset) to "
+            + "\(block.offset + block.length - 1) (their digest differs from the manifest)")
+      }
+      end += block.length
+    }
+    guard end == fileByteCount else {
+      throw Failure(.badData, "\(file.path): its manifest does not describe every byte")
+    }
+  }
+
+  /// The most a block covers.
+  static let blockByteLimit = StateVector.pieceCount * MemoryLayout<Float>.size
+
+  private static func digestRange(in data: Data) -> Range<Int>? {
+    guard let key = data.range(of: Data("\"manifest_digest\":\"".utf8)),
+      key.upperBound + 32 <= data.count
+    else { return nil }
+    return key.upperBound..<key.upperBound + 32
+  }
+}

@@ -1,0 +1,104 @@
+import Foundation
+
+/// An open file whose every call is checked and that closes itself.
+package struct OpenFile: ~Copyable, Sendable {
+  package let path: String
+  private let descriptor: Int32
+
+  /// Opens a regular file for reading.
+  ///
+  /// Throws: `Failure` (.missingInput).
+  package init(reading path: String) throws(Failure) {
+    try self.init(path, O_RDONLY, .missingInput, "open")
+  }
+
+  /// Creates or replaces a file, for writing and reading back.
+  ///
+  /// Throws: `Failure` (.cannotCreate).
+  package init(creating path: String) throws(Failure) {
+    try self.init(path, O_RDWR | O_CREAT | O_TRUNC, .cannotCreate, "create")
+  }
+
+  private init(
+    _ path: String, _ flags: Int32, _ exitCode: ExitCode, _ verb: String
+  ) throws(Failure) {
+    self.path = path
+    descriptor = open(path, flags | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else { throw FileSystem.failure(exitCode, verb, path) }
+  }
+
+  deinit {
+    // Whoever wrote has called `sync`: a close can no longer lose anything.
+    close(descriptor)
+  }
+
+  package func byteCount() throws(Failure) -> Int {
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else {
+      throw FileSystem.failure(.inputOutput, "look at", path)
+    }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw Failure(.badData, "\(path): is not a regular file")
+    }
+    return Int(status.st_size)
+  }
+
+  /// Fills `destination` from an offset, through short reads and interruptions.
+  ///
+  /// Throws: `Failure` (.badData when the file ends before, .inputOutput when the disk fails).
+  package func read(
+    into destination: UnsafeMutableRawBufferPointer, at offset: Int
+  ) throws(Failure) {
+    var done = 0
+    while done < destination.count {
+      let rest = UnsafeMutableRawBufferPointer(rebasing: destination[done...])
+      let count = pread(descriptor, rest.baseAddress, rest.count, off_t(offset + done))
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw FileSystem.failure(.inputOutput, "read", path)
+      }
+      guard count > 0 else {
+        throw Failure(.badData, "\(path): ends at byte \(offset + done), more was expected")
+      }
+      done += count
+    }
+  }
+
+  /// Reads a run of bytes.
+  package func read(byteCount: Int, at offset: Int) throws(Failure) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: byteCount)
+    try bytes.withUnsafeMutableBytes { raw in
+      Result { () throws(Failure) in try read(into: raw, at: offset) }
+    }.get()
+    return bytes
+  }
+
+  /// Writes every byte at an offset.
+  package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Failure) {
+    try FileSystem.writeAll(bytes, to: descriptor, at: offset, path: path)
+  }
+
+  /// Sets the size and takes the room for it from the disk, so that later writes cannot run out.
+  package func reserve(byteCount: Int) throws(Failure) {
+    var code = posix_fallocate(descriptor, 0, off_t(byteCount))
+    while code == EINTR { code = posix_fallocate(descriptor, 0, off_t(byteCount)) }
+    guard code == 0 else {
+      errno = code
+      throw FileSystem.failure(.inputOutput, "reserve \(byteCount) bytes", path)
+    }
+    guard ftruncate(descriptor, off_t(byteCount)) == 0 else {
+      throw FileSystem.failure(.inputOutput, "set the size to \(byteCount) bytes", path)
+    }
+  }
+
+  /// Makes what was written durable.
+  package func sync() throws(Failure) {
+    guard fsync(descriptor) == 0 else { throw FileSystem.failure(.inputOutput, "sync", path) }
+  }
+
+  /// Asks the kernel to forget its copy, so that a read after `sync` comes from the disk.
+  package func forgetCachedBytes() {
+    // Advice only: from the cache, the read back still proves what was written.
+    _ = posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
+  }
+}

@@ -1,0 +1,66 @@
+import Core
+import Foundation
+
+/// One sentence, or paragraph, in two languages.
+package struct TextPair: Equatable, Sendable {
+  package var source: String
+  package var target: String
+
+  package init(source: String, target: String) {
+    self.source = source
+    self.target = target
+  }
+
+  /// The pair with each side on one line: white space and control characters become single
+  /// spaces, none at either end.
+  var onOneLine: TextPair {
+    TextPair(source: TextPair.onOneLine(source), target: TextPair.onOneLine(target))
+  }
+
+  var hasEmptySide: Bool { source.isEmpty || target.isEmpty }
+
+  /// One side is so much longer that it hardly translates the other.
+  var isLopsided: Bool {
+    let counts = (source.unicodeScalars.count, target.unicodeScalars.count)
+    return max(counts.0, counts.1) > Self.lopsidedFactor * min(counts.0, counts.1)
+      + Self.lopsidedSlack
+  }
+
+  /// Characters by which short texts may differ whatever their ratio.
+  private static let lopsidedSlack = 20
+  private static let lopsidedFactor = 3
+
+  /// Equal for texts that are the same after NFKC normalisation.
+  static func identity(of text: String) -> Digest {
+    Digest(
+      of: text.utf8.allSatisfy { $0 < 0x80 } ? text : text.precomposedStringWithCompatibilityMapping
+    )
+  }
+
+  /// Equal for pairs that are the same after NFKC normalisation.
+  var identity: Digest {
+    let sides = [TextPair.identity(of: source), TextPair.identity(of: target)]
+    return Digest(of: sides.map(\.description).joined())
+  }
+
+  static func onOneLine(_ text: String) -> String {
+    var result = String.UnicodeScalarView()
+    var pendingSpace = false
+    for scalar in text.unicodeScalars {
+      if isSpace(scalar) {
+        pendingSpace = !result.isEmpty
+      } else {
+        if pendingSpace { result.append(" ") }
+        pendingSpace = false
+        result.append(scalar)
+      }
+    }
+    return String(result)
+  }
+
+  private static func isSpace(_ scalar: Unicode.Scalar) -> Bool {
+    if scalar.value < 0x7F { return scalar.value <= 0x20 }
+    // The byte order mark is no white space to Unicode, but it is none of the text's either.
+    return scalar.value < 0xA0 || scalar.value == 0xFEFF || scalar.properties.isWhitespace
+  }
+}

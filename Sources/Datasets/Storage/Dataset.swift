@@ -1,0 +1,118 @@
+import Core
+import HDF5
+
+/// A prepared folder: shards by split, the tokenizer they were made with, and what they hold.
+package struct Dataset: Sendable {
+  package static let tokenizerFileName = "tokenizer.model"
+
+  package let path: String
+  package let manifest: DatasetManifest
+  package let tokenizer: Tokenizer
+  /// Of the description, which names the digests of everything else: equal for equal datasets.
+  package let digest: Digest
+
+  /// Opens a folder and checks that everything its description names is there and unchanged.
+  ///
+  /// Throws: `Failure`: .missingInput for a missing folder, description, tokenizer or shard;
+  /// .badData for one that is truncated, damaged or of another dataset.
+  /// Cost: reads every shard once.
+  package init(path: String) throws(Failure) {
+    self.path = path
+    let manifestPath = "\(path)/\(DatasetManifest.fileName)"
+    let bytes = try InputFile.bytes(of: manifestPath)
+    manifest = try DatasetManifest(decoding: bytes, path: manifestPath)
+    digest = Digest(of: bytes)
+    try Self.check(manifest, path: manifestPath)
+    tokenizer = try Tokenizer(path: "\(path)/\(manifest.tokenizer.file)")
+    guard "\(tokenizer.digest)" == manifest.tokenizer.digest,
+      tokenizer.vocabularySize == manifest.tokenizer.vocabularySize
+    else {
+      throw Failure(
+        .badData,
+        "\(path)/\(manifest.tokenizer.file): expected the tokenizer with XXH3"
+          + " \(manifest.tokenizer.digest), found \(tokenizer.digest); it belongs to another dataset"
+      )
+    }
+    for split in Split.allCases {
+      for index in shards(of: split).indices { _ = try shard(index, of: split) }
+    }
+  }
+
+  package var vocabularySize: Int { manifest.tokenizer.vocabularySize }
+
+  package func pairCount(of split: Split) -> Int {
+    manifest.splits[split.rawValue]?.pairs ?? 0
+  }
+
+  package func shards(of split: Split) -> [DatasetManifest.ShardEntry] {
+    manifest.splits[split.rawValue]?.shards ?? []
+  }
+
+  /// Held-out text as it was before tokenization, one pair a line.
+  ///
+  /// Throws: `Failure` (.missingInput, .badData).
+  package func texts(of split: Split) throws(Failure) -> [TextPair] {
+    let prefix = "\(path)/\(split.rawValue)"
+    let pairs = try ParallelText(
+      sourcePath: "\(prefix).source.txt", targetPath: "\(prefix).target.txt"
+    ).pairs()
+    guard pairs.count == pairCount(of: split) else {
+      throw Failure(
+        .badData,
+        "\(prefix).source.txt: expected \(pairCount(of: split)) lines, found \(pairs.count)")
+    }
+    return pairs
+  }
+
+  /// The tokens of each pair of a shard as the model sees them: with one for end (or begin).
+  package func lengths(shard index: Int, of split: Split) throws(Failure) -> [PairLength] {
+    let shard = try shard(index, of: split)
+    let source = try shard.offsets(.source)
+    let target = try shard.offsets(.target)
+    return (0..<source.count - 1).map { (pair: Int) -> PairLength in
+      let sourceCount = source[pair + 1] - source[pair]
+      let targetCount = target[pair + 1] - target[pair]
+      return PairLength(
+        pair: PairReference(shard: Int32(index), index: Int32(pair)),
+        source: Int32(sourceCount + 1), target: Int32(targetCount + 1))
+    }
+  }
+
+  /// All pairs of a shard.
+  package func content(shard index: Int, of split: Split) throws(Failure) -> ShardContent {
+    let shard = try shard(index, of: split)
+    return ShardContent(
+      source: try shard.sequences(.source), target: try shard.sequences(.target))
+  }
+
+  private func shard(_ index: Int, of split: Split) throws(Failure) -> ShardReader {
+    let entry = shards(of: split)[index]
+    return try ShardReader(
+      path: "\(path)/\(entry.file)", entry: entry, split: split, tokenizer: manifest.tokenizer)
+  }
+
+  /// Names stay inside the folder and numbers are plausible.
+  private static func check(_ manifest: DatasetManifest, path: String) throws(Failure) {
+    for (name, split) in manifest.splits.sorted(by: { $0.key < $1.key }) {
+      guard Split(rawValue: name) != nil else {
+        throw Failure(.badData, "\(path): expected splits train, valid and test, found \(name)")
+      }
+      guard split == .init(shards: split.shards) else {
+        throw Failure(
+          .badData,
+          "\(path): expected the counts of \(name) to be the sums over its shards, found"
+            + " others")
+      }
+      for shard in split.shards {
+        guard shard.pairs > 0, shard.sourceTokens >= shard.pairs, shard.targetTokens >= shard.pairs
+        else {
+          throw Failure(.badData, "\(path): \(shard.file): expected pairs with tokens, found none")
+        }
+      }
+    }
+    let files = [manifest.tokenizer.file] + manifest.splits.values.flatMap(\.shards).map(\.file)
+    for file in files where file.contains("/") || file.isEmpty || file == ".." {
+      throw Failure(.badData, "\(path): expected names of files beside it, found \(escaped(file))")
+    }
+  }
+}

@@ -1,0 +1,48 @@
+import Core
+
+/// Turns configuration and what the ranks agreed on into what happens after a step: a pure function, the
+/// same on every rank.
+package struct Coordinator: Sendable {
+  private let configuration: RunConfiguration
+
+  package init(_ configuration: RunConfiguration) { self.configuration = configuration }
+
+  /// What follows a finished step, in this order.
+  package struct Decision: Equatable, Sendable {
+    package var records: Bool
+    package var evaluates: Bool
+    package var saves: Bool
+    package var end: End?
+  }
+
+  package enum End: Equatable, Sendable {
+    /// The configured number of steps is done.
+    case finished
+    /// Somebody asked; the saved state continues the run.
+    case stopped
+    /// Loss or gradient was not finite `Coordinator.nonFiniteLimit` times in a row.
+    case diverged
+  }
+
+  /// So many updates in a row may be skipped before the run is given up.
+  package static let nonFiniteLimit = 3
+
+  /// - Parameters:
+  ///   - step: the step just done, from 1.
+  ///   - requests: what any rank was asked for since the last step.
+  ///   - nonFiniteInARow: how many updates, this one included, were skipped.
+  package func decide(step: Int, requests: Requests, nonFiniteInARow: Int) -> Decision {
+    let isLast = step >= configuration.train.steps
+    let end: End? =
+      nonFiniteInARow >= Self.nonFiniteLimit
+      ? .diverged : isLast ? .finished : requests.contains(.stop) ? .stopped : nil
+    return Decision(
+      records: step == 1 || step % configuration.train.logEvery == 0 || end != nil
+        || nonFiniteInARow > 0,
+      evaluates: isLast || step % configuration.evaluation.every == 0,
+      // A diverged state is not worth a checkpoint: it would push a good one out.
+      saves: end != .diverged
+        && (end != nil || step % configuration.checkpoint.every == 0 || requests.contains(.save)),
+      end: end)
+  }
+}

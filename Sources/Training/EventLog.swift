@@ -1,0 +1,92 @@
+import Core
+import Foundation
+import Synchronization
+
+/// The kinds of lines in `events.jsonl`.
+package enum EventKind: String, Sendable, CaseIterable {
+  /// A launch; everything after it up to the next belongs to its incarnation.
+  case start
+  case step, validation, save, resume, fault, stop, end
+}
+
+/// Appends events to `events.jsonl`, each one JSON object on one line:
+/// `{"event":"step","incarnation":1,"time":"2026-01-31T12:00:00.000Z","step":50,...}`.
+///
+/// Recording never stops training: a line that cannot be written is counted, and the first problem
+/// is handed out once. A line is written by one call in append mode, so lines of several processes
+/// do not mix; what a crash or a full disk cut off is closed by the next line.
+package final class EventLog: Sendable {
+  private struct State {
+    var lostLineCount = 0
+    var unreportedProblem: String?
+    /// A line was cut short, so the next one must not continue it.
+    var endsInsideLine: Bool
+  }
+
+  private let path: String
+  private let incarnation: Int
+  private let descriptor: Int32
+  private let state: Mutex<State>
+
+  /// Throws: `Failure` (.cannotCreate) when the file cannot be opened.
+  package init(path: String, incarnation: Int) throws(Failure) {
+    descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else { throw FileSystem.failure(.cannotCreate, "open", path) }
+    self.path = path
+    self.incarnation = incarnation
+    var last = UInt8(ascii: "\n")
+    let size = lseek(descriptor, 0, SEEK_END)
+    if size > 0, pread(descriptor, &last, 1, size - 1) != 1 { last = UInt8(ascii: "\n") }
+    state = Mutex(State(endsInsideLine: last != UInt8(ascii: "\n")))
+  }
+
+  deinit { close(descriptor) }
+
+  /// Lines that could not be written since the log was opened.
+  package var lostLineCount: Int { state.withLock { $0.lostLineCount } }
+
+  /// The first problem of writing, once: for the log and the terminal.
+  package func takeProblem() -> String? {
+    state.withLock { state in
+      defer { state.unreportedProblem = nil }
+      return state.unreportedProblem
+    }
+  }
+
+  /// Appends one event; its time and incarnation are added.
+  package func append(_ kind: EventKind, _ fields: [JSONValue.Field]) {
+    let header: [JSONValue.Field] = [
+      .init("event", .string(kind.rawValue)),
+      .init("incarnation", .integer(incarnation)),
+      .init("time", .string(Timestamp.now)),
+    ]
+    let line = JSONValue.object(header + fields).text + "\n"
+    state.withLock { state in
+      let bytes = Array(((state.endsInsideLine ? "\n" : "") + line).utf8)
+      let count = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+      if count == bytes.count {
+        state.endsInsideLine = false
+        return
+      }
+      let reason = count < 0 ? String(cString: strerror(errno)) : "the disk is full"
+      if count > 0 { state.endsInsideLine = true }
+      if state.lostLineCount == 0 {
+        state.unreportedProblem = "\(path): an event could not be recorded (\(reason))"
+      }
+      state.lostLineCount += 1
+    }
+  }
+
+  package func append(_ record: StepRecord) { append(.step, record.fields) }
+  package func append(_ record: ValidationRecord) { append(.validation, record.fields) }
+  package func append(_ record: SaveRecord) { append(.save, record.fields) }
+}
+
+/// Wall time as it stands in logs.
+enum Timestamp {
+  /// UTC with milliseconds, ISO 8601.
+  static var now: String {
+    Date.now.formatted(
+      Date.ISO8601FormatStyle(includingFractionalSeconds: true, timeZone: .gmt))
+  }
+}

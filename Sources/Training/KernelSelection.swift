@@ -1,0 +1,115 @@
+import Core
+import Foundation
+
+/// Which instructions this machine has, and which OpenBLAS kernel set runs on them.
+///
+/// The kernel set decides speed by a factor of two and the last bits of every product, so it is the
+/// configuration's to choose and never the environment's. OpenBLAS reads its choice when it is
+/// loaded, which is before `main`: a process that finds another choice starts itself again.
+package enum KernelSelection {
+  /// Instruction-set names of a text like /proc/cpuinfo: x86 calls them flags, ARM Features.
+  package static func features(inCPUInfo text: String) -> [String] {
+    let line = text.split(separator: "\n").first { line in
+      line.hasPrefix("flags") || line.hasPrefix("Features")
+    }
+    guard let line, let colon = line.firstIndex(of: ":") else { return [] }
+    return line[line.index(after: colon)...].split(separator: " ").map(String.init)
+  }
+
+  /// Instruction sets of the CPU this process runs on; empty where Linux does not tell.
+  package static func cpuFeatures() -> [String] {
+    let text = try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)
+    return text.map(features(inCPUInfo:)) ?? []
+  }
+
+  /// What the kernels were compiled for and this CPU does not have.
+  package static func missingFeatures(compiled: [String], cpu: [String]) -> [String] {
+    let present = Set(cpu)
+    return compiled.filter { !present.contains($0) }
+  }
+
+  /// Checks that this CPU can run the kernels, before one of them ends the process with SIGILL.
+  ///
+  /// Throws: `Failure` (.internal) naming the missing features and the remedy.
+  package static func requireFeatures(compiled: [String], cpu: [String]) throws(Failure) {
+    // Without a list of the CPU's features nothing can be said; the kernels then have to try.
+    guard !cpu.isEmpty else { return }
+    let missing = missingFeatures(compiled: compiled, cpu: cpu)
+    guard missing.isEmpty else {
+      throw Failure(
+        .internal,
+        "this build needs \(missing.joined(separator: ", ")), which this CPU does not have;"
+          + " build on the oldest machine of the cluster or with LOCKSTEP_MARCH=x86-64-v3")
+    }
+  }
+
+  /// The fastest OpenBLAS kernel set for a CPU; nil lets OpenBLAS choose (not an x86 CPU).
+  ///
+  /// Source: measured on AVX-512 machines, where SkylakeX beats the Cooperlake that OpenBLAS 0.3.21
+  /// takes by itself.
+  package static func bestKernels(cpu: [String]) -> String? {
+    let present = Set(cpu)
+    if present.isSuperset(of: ["avx512f", "avx512bw", "avx512dq", "avx512vl"]) {
+      return "SkylakeX"
+    }
+    if present.isSuperset(of: ["avx2", "fma"]) { return "Haswell" }
+    if present.contains("avx") { return "Sandybridge" }
+    return present.contains("sse2") ? "Nehalem" : nil
+  }
+
+  /// What a process does about its kernel set.
+  package enum Action: Equatable, Sendable {
+    case proceed
+    /// Set these variables and start again.
+    case restart(environment: [String: String])
+    /// It was started again and still finds another choice.
+    case fail(String)
+  }
+
+  /// Decides from the wanted kernel set (nil: OpenBLAS's own choice) and the environment.
+  package static func action(wanted: String?, environment: [String: String]) -> Action {
+    var settings = ["OPENBLAS_NUM_THREADS": "1"]
+    if let wanted { settings["OPENBLAS_CORETYPE"] = wanted }
+    let wrong = settings.filter { environment[$0.key] != $0.value }
+    if wrong.isEmpty { return .proceed }
+    let choice = wanted ?? "auto"
+    if environment[guardVariable] == choice {
+      let names = wrong.keys.sorted().joined(separator: " and ")
+      return .fail("the process cannot set \(names) for itself; set it before the start")
+    }
+    settings[guardVariable] = choice
+    return .restart(environment: settings)
+  }
+
+  /// Makes this process run on the wanted kernel set, by starting it again where that is needed.
+  ///
+  /// Call it before anything computes and before MPI starts. Returns the set that was asked for.
+  /// Throws: `Failure` (.internal) when the process cannot be started again.
+  @discardableResult
+  package static func apply(_ configured: String?) throws(Failure) -> String? {
+    let wanted = configured ?? bestKernels(cpu: cpuFeatures())
+    switch action(wanted: wanted, environment: ProcessInfo.processInfo.environment) {
+    case .proceed: return wanted
+    case .fail(let message): throw Failure(.internal, message)
+    case .restart(let environment):
+      for (name, value) in environment where setenv(name, value, 1) != 0 {
+        throw Failure(.internal, "cannot set \(name) (\(String(cString: strerror(errno))))")
+      }
+      // What was printed so far would be lost with this image of the process.
+      fflush(nil)
+      execv("/proc/self/exe", CommandLine.unsafeArgv)
+      throw Failure(
+        .internal,
+        "cannot start again with other OpenBLAS kernels (\(String(cString: strerror(errno))))")
+    }
+  }
+
+  /// What is wrong with the kernel set that OpenBLAS loaded; nil when it is the wanted one.
+  package static func mismatch(wanted: String?, loaded: String) -> String? {
+    guard let wanted, wanted.lowercased() != loaded.lowercased() else { return nil }
+    return "runtime.blas_kernels \(wanted) was asked for, but OpenBLAS took \(loaded);"
+      + " this library or this CPU does not have \(wanted)"
+  }
+
+  private static let guardVariable = "LOCKSTEP_KERNELS"
+}

@@ -1,0 +1,66 @@
+import Core
+import Foundation
+import Logging
+
+/// Writes what one rank logs to its own file, a line a message:
+/// `2026-01-31T12:00:00.000Z rank 00003 step 000000120 warning: message key=value`.
+///
+/// The step is the metadata value `step`. A line that cannot be written is dropped: a log must not
+/// stop what it describes.
+package struct RankLogHandler: LogHandler {
+  package var logLevel = Logger.Level.info
+  package var metadata: Logger.Metadata = [:]
+  private let rank: String
+  private let file: LogFile
+
+  /// Throws: `Failure` (.cannotCreate) when the file cannot be opened.
+  package init(path: String, rank: Int) throws(Failure) {
+    file = try LogFile(path: path)
+    self.rank = zeroPadded(rank, width: 5)
+  }
+
+  package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  package func log(event: LogEvent) {
+    var all = metadata
+    if let own = event.metadata { all.merge(own) { $1 } }
+    let step = all.removeValue(forKey: "step").map { "\($0)" } ?? "-"
+    let details = all.sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }.joined()
+    let text = "\(event.message)\(details)".replacing("\n", with: "\\n")
+    file.append("\(Timestamp.now) rank \(rank) step \(step) \(event.level): \(text)\n")
+  }
+}
+
+extension RankLogHandler {
+  /// A logger of its own for one rank, which no other part of the process shares.
+  package static func logger(path: String, rank: Int) throws(Failure) -> Logger {
+    let handler = try RankLogHandler(path: path, rank: rank)
+    return Logger(label: "lockstep") { _ in handler }
+  }
+}
+
+/// A text file that only grows, one whole line a call.
+private final class LogFile: Sendable {
+  private let descriptor: Int32
+
+  init(path: String) throws(Failure) {
+    descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else { throw FileSystem.failure(.cannotCreate, "open", path) }
+  }
+
+  deinit { close(descriptor) }
+
+  func append(_ line: String) {
+    let bytes = Array(line.utf8)
+    _ = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+  }
+}
+
+/// Decimal digits, at least `width` of them.
+func zeroPadded(_ value: Int, width: Int) -> String {
+  let digits = String(value)
+  return String(repeating: "0", count: max(0, width - digits.count)) + digits
+}

@@ -1,0 +1,44 @@
+/// What a run says about itself before its first step, so that a mistake is seen before it costs an hour.
+package struct RunDescription: Equatable, Sendable {
+  package var runPath: String
+  /// The step that was done last; nil in a new run.
+  package var resumedStep: Int?
+  package var ranks: Int
+  package var hosts: Int
+  package var lanes: Int
+  /// The kernel set that OpenBLAS really took.
+  package var blasKernels: String
+  package var model: RunConfiguration.ModelGroup
+  package var parameterCount: Int
+  package var dataPath: String
+  package var trainingPairs: Int
+  /// Pairs that are too long for the configuration.
+  package var excludedPairs: Int
+  package var validationPairs: Int
+  package var vocabularySize: Int
+  /// Source and target tokens each, at most.
+  package var tokensPerStep: Int
+  /// By purpose, of the rank that has the most lanes.
+  package var memory: [MemoryPart]
+
+  /// A part of the memory a rank plans to use.
+  package struct MemoryPart: Equatable, Sendable {
+    package var name: String
+    package var byteCount: Int
+
+    package init(_ name: String, _ byteCount: Int) {
+      self.name = name
+      self.byteCount = byteCount
+    }
+  }
+}
+
+/// Hears what a run has to say; only rank 0 tells.
+package protocol TrainingObserver {
+  func began(_ description: RunDescription)
+  func stepped(_ record: StepRecord)
+  func validated(_ record: ValidationRecord)
+  func saved(_ record: SaveRecord)
+  /// One line about something out of the ordinary.
+  func noticed(_ line: String)
+}

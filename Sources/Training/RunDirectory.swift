@@ -1,0 +1,120 @@
+import Core
+import Foundation
+
+/// Where things are in a run directory; every rank knows this, one process owns the directory.
+package struct RunPaths: Equatable, Sendable {
+  package let root: String
+
+  package init(root: String) { self.root = root }
+
+  package var configuration: String { root + "/config.yaml" }
+  package var events: String { root + "/events.jsonl" }
+  package var incarnation: String { root + "/incarnation" }
+  package var lock: String { root + "/lock" }
+  package var logs: String { root + "/logs" }
+  package var checkpoints: String { root + "/checkpoints" }
+
+  /// The log of one rank.
+  package func log(rank: Int) -> String { "\(logs)/rank-\(zeroPadded(rank, width: 5)).log" }
+
+  /// The folder of the checkpoint after a step.
+  package func checkpoint(step: Int) -> String {
+    "\(checkpoints)/step-\(zeroPadded(step, width: 9))"
+  }
+}
+
+/// A run directory that this process owns until the value goes away: no other process trains in it.
+///
+/// Collective: rank 0 opens it; the other ranks use `RunPaths` after rank 0 has.
+package final class RunDirectory: Sendable {
+  package let paths: RunPaths
+  /// Counts the launches of the run from 1; a higher one was started later.
+  package let incarnation: Int
+  package let events: EventLog
+  private let lock: RunLock
+
+  /// Creates or opens the directory, locks it and takes the next incarnation number.
+  ///
+  /// Throws: `Failure` (.cannotCreate when it cannot be made or written; .inputOutput when another
+  /// process holds it; .badData when the incarnation file is damaged).
+  package init(root: String) throws(Failure) {
+    paths = RunPaths(root: root)
+    for folder in [paths.root, paths.logs, paths.checkpoints] {
+      try FileSystem.createFolder(folder)
+    }
+    guard access(paths.root, W_OK | X_OK) == 0 else {
+      throw FileSystem.failure(.cannotCreate, "write to the run directory", paths.root)
+    }
+    lock = try RunLock(path: paths.lock, root: root)
+    incarnation = try Self.lastIncarnation(paths.incarnation) + 1
+    try FileSystem.writeAtomically(Array("\(incarnation)\n".utf8), to: paths.incarnation)
+    events = try EventLog(path: paths.events, incarnation: incarnation)
+  }
+
+  /// The configuration the run was started with; nil in a new run.
+  package func savedConfiguration() throws(Failure) -> RunConfiguration? {
+    guard FileManager.default.fileExists(atPath: paths.configuration) else { return nil }
+    return try RunConfiguration.load(path: paths.configuration)
+  }
+
+  /// Writes `config.yaml`, whole or not at all.
+  package func save(_ configuration: RunConfiguration) throws(Failure) {
+    try FileSystem.writeAtomically(Array(configuration.resolvedYAML.utf8), to: paths.configuration)
+  }
+
+  private static func lastIncarnation(_ path: String) throws(Failure) -> Int {
+    guard FileManager.default.fileExists(atPath: path) else { return 0 }
+    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
+      throw FileSystem.failure(.inputOutput, "read", path)
+    }
+    guard let number = Int(text.trimmingCharacters(in: .whitespacesAndNewlines)), number > 0 else {
+      throw Failure(
+        .badData,
+        "\(path): expected the number of the last launch, found '\(text.prefix(20))';"
+          + " write the highest incarnation of events.jsonl into it")
+    }
+    return number
+  }
+}
+
+/// An advisory lock on a run directory; the kernel drops it when the process ends, however it ends.
+private final class RunLock: Sendable {
+  private let descriptor: Int32
+
+  init(path: String, root: String) throws(Failure) {
+    descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else { throw FileSystem.failure(.cannotCreate, "open", path) }
+    while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+      switch errno {
+      case EINTR: continue
+      case EWOULDBLOCK:
+        let holder = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
+        throw Failure(
+          .inputOutput, "\(root): another process trains here (\(Self.description(of: holder)))")
+      default:
+        throw FileSystem.failure(.inputOutput, "lock", path)
+      }
+    }
+    let holder = Array("\(getpid()) \(hostName())\n".utf8)
+    let isWritten =
+      ftruncate(descriptor, 0) == 0
+      && holder.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, 0) } == holder.count
+    guard isWritten else { throw FileSystem.failure(.inputOutput, "write", path) }
+  }
+
+  deinit { close(descriptor) }
+
+  /// `123 node7` as words for a person.
+  private static func description(of holder: String) -> String {
+    let words = holder.split(whereSeparator: \.isWhitespace)
+    guard words.count == 2 else { return "its lock does not say which" }
+    return "pid \(words[0]) on host \(words[1])"
+  }
+}
+
+/// The name this host gives itself, without asking a name server.
+private func hostName() -> String {
+  var name = [CChar](repeating: 0, count: 256)
+  guard gethostname(&name, name.count - 1) == 0 else { return "unknown" }
+  return String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+}

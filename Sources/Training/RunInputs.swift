@@ -1,0 +1,70 @@
+import Core
+import Datasets
+import Models
+import Optimizers
+
+/// What a run reads and what follows from it: the dataset, its micro-batches, the model's shape.
+package struct RunInputs {
+  package let dataset: Dataset
+  package let loader: Loader
+  package let validation: FixedPlan
+  package let model: Transformer
+  /// What the largest micro-batch of training or validation takes.
+  package let bounds: BatchBounds
+
+  /// Throws: as `Dataset.init` and `Loader.init`; `Failure` (.configuration) when learned positions do
+  /// not cover the data.
+  package init(_ configuration: RunConfiguration) throws(Failure) {
+    dataset = try Dataset(path: configuration.data.path)
+    let microBatches = configuration.batch.lanes * configuration.batch.microBatches
+    let budget = configuration.batch.tokens / microBatches
+    loader = try Loader(
+      dataset,
+      options: Loader.Options(
+        seed: configuration.seed, tokenBudget: budget,
+        maximumLength: configuration.data.maximumLength, microBatchesPerStep: microBatches))
+    validation = try FixedPlan(
+      dataset, .validation, tokenBudget: budget,
+      maximumLength: configuration.data.maximumLength)
+    let limits = loader.limits.union(validation.limits)
+    bounds = BatchBounds(limits)
+    let shape = configuration.shape(vocabularySize: dataset.vocabularySize)
+    guard shape.positions == .sinusoidal || bounds.longest <= shape.maximumLength else {
+      throw Failure(
+        .configuration,
+        "model.maximum_positions: expected at least \(bounds.longest), the longest sequence of"
+          + " \(dataset.path), found \(shape.maximumLength); raise it or lower"
+          + " data.maximum_length")
+    }
+    model = Transformer(shape, longestSequence: bounds.longest)
+  }
+}
+
+extension BatchBounds {
+  package init(_ limits: MicroBatchLimits) {
+    self.init()
+    sourceTokens = limits.sourceTokens
+    targetTokens = limits.targetTokens
+    sourcePairs = limits.sourceSquares
+    targetPairs = limits.targetSquares
+    crossPairs = limits.crossProducts
+    longest = max(limits.longestSource, limits.longestTarget)
+  }
+}
+
+extension RunConfiguration {
+  /// The learning-rate schedule the configuration describes.
+  package var learningRateSchedule: LearningRateSchedule {
+    let warmup = schedule.warmupSteps
+    let peak = schedule.peak ?? 0
+    return switch schedule.kind {
+    case .noam: .noam(dimension: model.dimension, warmupSteps: warmup, factor: schedule.factor)
+    case .inverseSqrt: .inverseSquareRoot(peak: peak, warmupSteps: warmup)
+    case .linear:
+      .linear(peak: peak, warmupSteps: warmup, totalSteps: train.steps, final: schedule.final)
+    case .cosine:
+      .cosine(peak: peak, warmupSteps: warmup, totalSteps: train.steps, final: schedule.final)
+    case .constant: .constant(peak: peak, warmupSteps: warmup)
+    }
+  }
+}

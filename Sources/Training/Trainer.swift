@@ -1,0 +1,189 @@
+import Core
+import Datasets
+import Logging
+import Messaging
+import Optimizers
+
+/// Trains one run on this rank, from where it stands to where it ends.
+package final class Trainer {
+  let configuration: RunConfiguration
+  let communicator: any Communicator
+  let observer: any TrainingObserver
+  let inputs: RunInputs
+  let engine: StepEngine
+  let logger: Logger
+  /// On rank 0 only: it alone writes and tells.
+  let directory: RunDirectory?
+  let publisher: Publisher?
+  private let coordinator: Coordinator
+  private let schedule: LearningRateSchedule
+  private let validation: Validation
+  private var progress: Progress
+  private var nonFiniteInARow = 0
+  private var bestValidation = Double.infinity
+  /// What the last save said, if it failed.
+  private var saveProblem: Failure?
+
+  init(
+    _ configuration: RunConfiguration, communicator: any Communicator,
+    observer: any TrainingObserver, inputs: RunInputs, engine: StepEngine, logger: Logger,
+    directory: RunDirectory?, publisher: Publisher?, progress: Progress
+  ) {
+    self.configuration = configuration
+    self.communicator = communicator
+    self.observer = observer
+    self.inputs = inputs
+    self.engine = engine
+    self.logger = logger
+    self.directory = directory
+    self.publisher = publisher
+    self.progress = progress
+    coordinator = Coordinator(configuration)
+    schedule = configuration.learningRateSchedule
+    validation = Validation(inputs.validation)
+  }
+
+  /// Trains until the configured number of steps is done, somebody asks to stop, or the run diverges.
+  ///
+  /// Collective. Throws: `Failure` of this rank alone (a broken shard, a lost peer), after which the job
+  /// can only be aborted; or `.inputOutput` on every rank when the last state could not be saved.
+  package func run() throws(Failure) -> Coordinator.End {
+    guard progress.step < configuration.train.steps else { return .finished }
+    let prefetcher = Prefetcher(
+      inputs.loader, position: progress.position, indices: engine.ownMicroBatches)
+    defer { prefetcher.stop() }
+    var pace = Pace(step: progress.step)
+    while true {
+      let batch = try prefetcher.next()
+      let step = progress.step + 1
+      let rate = schedule.rate(step: step)
+      let outcome = try engine.step(
+        step, microBatches: batch.microBatches, targetTokens: batch.plan.targetTokens,
+        learningRate: rate)
+      advance(past: batch.plan, outcome)
+      pace.count(batch.plan.targetTokens)
+      let decision = try decide()
+      if decision.records { record(outcome, batch.plan, learningRate: rate, &pace) }
+      if decision.evaluates { try validate(&pace) }
+      if decision.saves { try save(&pace) }
+      if let end = decision.end { return try finish(end) }
+    }
+  }
+
+  private func advance(past plan: StepPlan, _ outcome: StepEngine.Outcome) {
+    progress.step += 1
+    progress.position = plan.nextPosition
+    progress.tokensSeen += plan.targetTokens
+    nonFiniteInARow = outcome.isUpdated ? 0 : nonFiniteInARow + 1
+  }
+
+  /// Agrees with all ranks on what was asked for, then on what follows.
+  private func decide() throws(Failure) -> Coordinator.Decision {
+    let requests = Requests(rawValue: try communicator.agree(StopSignals.take().rawValue))
+    return coordinator.decide(
+      step: progress.step, requests: requests, nonFiniteInARow: nonFiniteInARow)
+  }
+
+  private func record(
+    _ outcome: StepEngine.Outcome, _ plan: StepPlan, learningRate: Double, _ pace: inout Pace
+  ) {
+    guard let directory else { return }
+    let speed = pace.lap(step: progress.step, of: configuration.train.steps)
+    let record = StepRecord(
+      step: progress.step, totalSteps: configuration.train.steps,
+      epoch: Double(progress.position) / Double(inputs.loader.pairCount), loss: outcome.loss,
+      crossEntropy: outcome.crossEntropy, learningRate: learningRate,
+      gradientNorm: outcome.gradientNorm, tokens: plan.targetTokens,
+      tokensPerSecond: speed.tokensPerSecond,
+      weightsDigest: Digest(of: engine.weights.bytes).description, secondsLeft: speed.secondsLeft)
+    directory.events.append(record)
+    observer.stepped(record)
+    if !outcome.isUpdated {
+      notice(
+        "step \(progress.step): loss or gradient is not finite; the update was skipped on all ranks",
+        fault: "non-finite")
+    }
+    if let problem = directory.events.takeProblem() { observer.noticed(problem) }
+  }
+
+  private func validate(_ pace: inout Pace) throws(Failure) {
+    guard !validation.isEmpty else { return }
+    let watch = Stopwatch()
+    let result = try validation.run(engine, over: communicator)
+    pace.exclude(watch.seconds)
+    let isBest = result.crossEntropy < bestValidation
+    bestValidation = min(bestValidation, result.crossEntropy)
+    guard let directory else { return }
+    let record = ValidationRecord(
+      step: progress.step, loss: result.crossEntropy, tokens: result.tokens,
+      seconds: watch.seconds, isBest: isBest)
+    directory.events.append(record)
+    observer.validated(record)
+  }
+
+  /// Saves; a save that fails is reported and training goes on.
+  private func save(_ pace: inout Pace) throws(Failure) {
+    let watch = Stopwatch()
+    var saved = SaveRecord(step: progress.step, path: "", byteCount: 0, seconds: 0)
+    do throws(Failure) {
+      if let checkpoint = try engine.save(progress, publisher) {
+        saved.path = checkpoint.path
+        saved.byteCount = checkpoint.byteCount
+      }
+      saveProblem = nil
+    } catch {
+      // Without a publisher nothing was written here: what failed is the way to rank 0.
+      guard publisher != nil else { throw error }
+      saveProblem = error
+      saved.problem = error.message
+    }
+    pace.exclude(watch.seconds)
+    saved.seconds = watch.seconds
+    guard let directory else { return }
+    directory.events.append(saved)
+    observer.saved(saved)
+    logger.info("\(saved.problem ?? "saved \(saved.path)")", metadata: stepMetadata)
+  }
+
+  /// The end, if what it promises is true: a run that says it can be resumed has been saved.
+  private func finish(_ end: Coordinator.End) throws(Failure) -> Coordinator.End {
+    let problem = saveProblem
+    try communicator.together { () throws(Failure) in
+      if let problem, end != .diverged { throw problem }
+    }
+    directory?.events.append(end == .stopped ? .stop : .end, [.init("step", .integer(progress.step))])
+    logger.info("ended: \(end)", metadata: stepMetadata)
+    return end
+  }
+
+  private func notice(_ line: String, fault: String) {
+    directory?.events.append(
+      .fault, [.init("step", .integer(progress.step)), .init("fault", .string(fault))])
+    observer.noticed(line)
+    logger.warning("\(line)", metadata: stepMetadata)
+  }
+
+  private var stepMetadata: Logger.Metadata { ["step": "\(progress.step)"] }
+}
+
+/// How fast the run is: time of validation and saving does not count.
+struct Pace {
+  private var watch = Stopwatch()
+  private var excluded = 0.0
+  private var tokens = 0
+  private var lastStep: Int
+
+  init(step: Int) { lastStep = step }
+
+  mutating func count(_ tokens: Int) { self.tokens += tokens }
+  mutating func exclude(_ seconds: Double) { excluded += seconds }
+
+  /// Since the last lap.
+  mutating func lap(step: Int, of total: Int) -> (tokensPerSecond: Double, secondsLeft: Double) {
+    let seconds = max(1e-9, watch.seconds - excluded)
+    let perStep = seconds / Double(max(1, step - lastStep))
+    let result = (Double(tokens) / seconds, perStep * Double(total - step))
+    self = Pace(step: step)
+    return result
+  }
+}

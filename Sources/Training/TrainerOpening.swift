@@ -1,0 +1,161 @@
+import Checkpoints
+import Core
+import Datasets
+import Foundation
+import Logging
+import Messaging
+import Parallelism
+import Tensors
+
+extension Trainer {
+  /// Opens data and run directory and takes the newest checkpoint that verifies, or initial weights.
+  ///
+  /// Collective. Throws: the same `Failure` on every rank, so that one of them can report it.
+  package static func open(
+    _ configuration: RunConfiguration, run root: String, commandLine: [String],
+    communicator: any Communicator, observer: any TrainingObserver
+  ) throws(Failure) -> Trainer {
+    try checkRanks(configuration, communicator.size)
+    let paths = RunPaths(root: root)
+    let isFirst = communicator.rank == 0
+    let directory = try communicator.together { () throws(Failure) in
+      isFirst ? try RunDirectory(root: root) : nil
+    }
+    let logger = try communicator.together { () throws(Failure) in
+      try RankLogHandler.logger(path: paths.log(rank: communicator.rank), rank: communicator.rank)
+    }
+    let inputs = try communicator.together { () throws(Failure) in try RunInputs(configuration) }
+    let engine = try communicator.together { () throws(Failure) in
+      try StepEngine(
+        inputs.model, bounds: inputs.bounds, settings: StepEngine.Settings(configuration),
+        communicator: communicator)
+    }
+    let store = CheckpointStore(folder: paths.checkpoints)
+    let resumed = try resume(
+      configuration, root: root, inputs, engine, store, communicator, observer, directory)
+    if resumed == nil { inputs.model.layout.initialize(engine.weights, seed: configuration.seed) }
+
+    let provenance = [
+      "generator": "lockstep \(lockstepVersion)", "host": communicator.hostName,
+      "blas_kernels": KernelSet.blasCore, "ranks": "\(communicator.size)",
+      "command_line": commandLine.joined(separator: " "),
+    ]
+    let publisher = directory.map { directory in
+      Publisher(
+        store: store, keep: configuration.checkpoint.keep,
+        runIdentifier: resumed?.runIdentifier ?? UUID().uuidString.lowercased(),
+        incarnation: directory.incarnation, configuration: configuration,
+        tokenizerModel: inputs.dataset.tokenizer.model,
+        datasetDigest: "\(inputs.dataset.digest)", provenance: provenance)
+    }
+    try communicator.together { () throws(Failure) in try directory?.save(configuration) }
+    let trainer = Trainer(
+      configuration, communicator: communicator, observer: observer, inputs: inputs,
+      engine: engine, logger: logger, directory: directory, publisher: publisher,
+      progress: resumed?.progress ?? Progress())
+    try trainer.tellBeginning(root, resumed?.progress.step)
+    return trainer
+  }
+
+  private static func checkRanks(_ configuration: RunConfiguration, _ ranks: Int) throws(Failure) {
+    if let replicas = configuration.parallel.replicas, replicas != ranks {
+      throw Failure(
+        .configuration,
+        "parallel.replicas: expected \(replicas) ranks, found \(ranks); start mpirun -np"
+          + " \(replicas) or set it to auto")
+    }
+    _ = try LaneAssignment(lanes: configuration.batch.lanes, replicas: ranks)
+  }
+
+  private struct Resumed {
+    let progress: Progress
+    let runIdentifier: String
+  }
+
+  /// Restores the newest checkpoint that verifies; nil in a new run.
+  ///
+  /// Collective: rank 0 chooses and checks, then every rank reads.
+  private static func resume(
+    _ configuration: RunConfiguration, root: String, _ inputs: RunInputs, _ engine: StepEngine,
+    _ store: CheckpointStore, _ communicator: any Communicator,
+    _ observer: any TrainingObserver, _ directory: RunDirectory?
+  ) throws(Failure) -> Resumed? {
+    let newest = try communicator.together { () throws(Failure) -> Checkpoint? in
+      guard let directory else { return nil }
+      let found = try store.newestVerified { line in
+        directory.events.append(.fault, [.init("fault", .string(line))])
+        observer.noticed(line)
+      }
+      guard let found else { return nil }
+      try requireContinuation(configuration, inputs, of: found, root: root)
+      reportKernelChange(found, observer)
+      return found
+    }
+    let path = try communicator.broadcast(newest?.path ?? "")
+    guard !path.isEmpty else { return nil }
+    return try communicator.together { () throws(Failure) in
+      let checkpoint = try newest ?? Checkpoint(folder: path)
+      return Resumed(
+        progress: try engine.restore(checkpoint), runIdentifier: checkpoint.header.runIdentifier)
+    }
+  }
+
+  private static func requireContinuation(
+    _ configuration: RunConfiguration, _ inputs: RunInputs, of checkpoint: Checkpoint, root: String
+  ) throws(Failure) {
+    let header = checkpoint.header
+    guard header.tokenizerDigest == inputs.dataset.tokenizer.digest else {
+      throw Failure(
+        .badData,
+        "\(inputs.dataset.path): its tokenizer (\(inputs.dataset.vocabularySize) pieces) is not the"
+          + " one \(checkpoint.path) was trained with; use the same dataset or another --run")
+    }
+    guard header.datasetDigest == "\(inputs.dataset.digest)" else {
+      throw Failure(
+        .badData,
+        "\(inputs.dataset.path): is not the dataset \(checkpoint.path) was trained on (digest"
+          + " \(inputs.dataset.digest), expected \(header.datasetDigest)); use that or another --run")
+    }
+    let saved = try RunConfiguration.decode(
+      header.configurationYAML, path: "\(checkpoint.path)/checkpoint.h5:/configuration/yaml")
+    try configuration.requireContinuation(of: saved, at: root)
+  }
+
+  /// Other kernels round differently: the run goes on, but not bit by bit as it would have.
+  private static func reportKernelChange(
+    _ checkpoint: Checkpoint, _ observer: any TrainingObserver
+  ) {
+    guard let saved = checkpoint.header.provenance["blas_kernels"], saved != KernelSet.blasCore
+    else { return }
+    observer.noticed(
+      "OpenBLAS kernels are \(KernelSet.blasCore), the checkpoint was made with \(saved): the run"
+        + " goes on, with other rounding; runtime.blas_kernels=\(saved) keeps the bits")
+  }
+
+  /// Tells what is about to happen. Collective.
+  private func tellBeginning(_ root: String, _ resumedStep: Int?) throws(Failure) {
+    let hosts = Set(
+      try communicator.allGather(bytes: Array(communicator.hostName.utf8)).map {
+        String(decoding: $0, as: UTF8.self)
+      })
+    logger.info("rank \(communicator.rank) of \(communicator.size) on \(communicator.hostName)")
+    guard let directory else { return }
+    directory.events.append(
+      .start,
+      [
+        .init("version", .string(lockstepVersion)), .init("ranks", .integer(communicator.size)),
+        .init("blas_kernels", .string(KernelSet.blasCore)),
+        .init("step", .integer(resumedStep ?? 0)),
+      ])
+    observer.began(
+      RunDescription(
+        runPath: root, resumedStep: resumedStep, ranks: communicator.size, hosts: hosts.count,
+        lanes: configuration.batch.lanes, blasKernels: KernelSet.blasCore,
+        model: configuration.model, parameterCount: inputs.model.layout.count,
+        dataPath: inputs.dataset.path, trainingPairs: inputs.loader.pairCount,
+        excludedPairs: inputs.loader.excludedCount,
+        validationPairs: inputs.dataset.pairCount(of: .validation),
+        vocabularySize: inputs.dataset.vocabularySize, tokensPerStep: configuration.batch.tokens,
+        memory: engine.memory.map { .init($0.name, $0.byteCount) }))
+  }
+}

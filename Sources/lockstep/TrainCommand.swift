@@ -1,0 +1,116 @@
+import ArgumentParser
+import Core
+import Foundation
+import Messaging
+import Reporting
+import Tensors
+import Training
+
+/// `lockstep train`: trains a run, alone or as one of the ranks mpirun started.
+struct TrainCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "train",
+    abstract: "Train a model, or go on where its run directory stands.",
+    discussion: """
+      Example: mpirun -np 2 lockstep train configs/quickstart.yaml train.steps=500 --run runs/try
+
+      Run again with the same --run, it resumes from the newest checkpoint that verifies, with any \
+      number of ranks up to batch.lanes. USR1, TERM and Ctrl-C save and end with exit code 75, \
+      USR2 saves and goes on.
+      """)
+
+  @Argument(help: "The configuration, a YAML file.")
+  var config: String
+
+  @Argument(help: "Values that override the file's: key.path=value.")
+  var overrides: [String] = []
+
+  @Option(help: "The run directory; made if it does not exist.")
+  var run: String
+
+  func run() throws {
+    try prepareKernels(config, overrides)
+    let communicator = try Launch.communicator()
+    let isFirst = communicator.rank == 0
+    StopSignals.install()
+    let trainer: Trainer
+    do {
+      let configuration = try RunConfiguration.load(path: config, overrides: overrides)
+      trainer = try Trainer.open(
+        configuration, run: run, commandLine: CommandLine.arguments, communicator: communicator,
+        observer: TrainingConsole(isSilent: !isFirst))
+    } catch let failure as Failure {
+      // Every rank knows the same failure; one of them says it.
+      CommandLineEntry.say(isFirst ? failure.message : nil)
+      try communicator.finish()
+      throw ArgumentParser.ExitCode(failure.exitCode.rawValue)
+    }
+    try end(trainer, communicator)
+  }
+
+  private func end(_ trainer: Trainer, _ communicator: any Communicator) throws {
+    do {
+      let end = try trainer.run()
+      try communicator.barrier()
+      let isFirst = communicator.rank == 0
+      try communicator.finish()
+      switch end {
+      case .finished: return
+      case .stopped:
+        if isFirst { print("stopped after saving; the same command goes on from here") }
+        throw ArgumentParser.ExitCode(Core.ExitCode.stoppedResumable.rawValue)
+      case .diverged:
+        CommandLineEntry.say(
+          isFirst
+            ? "\(run): loss or gradient was not finite \(Coordinator.nonFiniteLimit) steps in a row;"
+              + " lower the learning rate or set optimizer.clip_norm, and start from an earlier"
+              + " checkpoint" : nil)
+        throw ArgumentParser.ExitCode(Core.ExitCode.diverged.rawValue)
+      }
+    } catch let failure as Failure where communicator.size > 1 {
+      // The others wait for this rank: end them too.
+      CommandLineEntry.say("rank \(communicator.rank): \(failure.message)")
+      communicator.abort(failure.exitCode)
+      throw ArgumentParser.ExitCode(failure.exitCode.rawValue)
+    }
+  }
+}
+
+/// Makes the process compute with the kernels the configuration names; may start it again.
+///
+/// A configuration that cannot be read is reported later, by one rank, after all have found each other.
+func prepareKernels(_ config: String, _ overrides: [String]) throws {
+  let configured = try? RunConfiguration.load(path: config, overrides: overrides)
+  try prepareKernels(configured?.runtime.blasKernels)
+}
+
+/// Makes the process compute with the best kernels of this CPU, or the named ones; may start it again.
+func prepareKernels(_ name: String? = nil) throws {
+  try KernelSelection.requireFeatures(
+    compiled: KernelSet.compiledFeatures, cpu: KernelSelection.cpuFeatures())
+  let wanted = try KernelSelection.apply(name)
+  if let problem = KernelSelection.mismatch(wanted: wanted, loaded: KernelSet.blasCore) {
+    throw Failure(.configuration, problem)
+  }
+  KernelSet.useOneBLASThread()
+}
+
+/// Prints what a run tells; the ranks but the first are silent.
+struct TrainingConsole: TrainingObserver {
+  let isSilent: Bool
+
+  func began(_ description: RunDescription) {
+    for line in StartBanner.lines(description) { say(line) }
+  }
+
+  func stepped(_ record: StepRecord) { say(ProgressLine.text(record)) }
+  func validated(_ record: ValidationRecord) { say(ProgressLine.text(record)) }
+  func saved(_ record: SaveRecord) { say(ProgressLine.text(record)) }
+  func noticed(_ line: String) { CommandLineEntry.say(isSilent ? nil : line) }
+
+  private func say(_ line: String) {
+    guard !isSilent else { return }
+    print(line)
+    fflush(stdout)
+  }
+}

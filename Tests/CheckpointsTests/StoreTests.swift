@@ -1,0 +1,203 @@
+import Checkpoints
+import Core
+import Foundation
+import HDF5
+import Models
+import Tensors
+import Testing
+
+@Suite struct StoreTests {
+  @Test func whatIsSavedComesBackBitByBit() throws {
+    try withTemporaryFolder { folder in
+      let store = CheckpointStore(folder: folder + "/checkpoints")
+      let (layout, state) = (tinyLayout(), KnownState())
+      let saved = try store.save(tinyHeader(step: 12), layout: layout, from: state)
+      #expect(saved.path == folder + "/checkpoints/step-000000012")
+      let places = [saved.path, saved.path + "/checkpoint.h5", saved.path + "/", folder]
+      for place in places + [folder + "/checkpoints/../"] {
+        let checkpoint = try Checkpoint.open(place)
+        #expect(checkpoint.header == tinyHeader(step: 12))
+        #expect(checkpoint.hasMoments)
+        #expect(checkpoint.layout.entries.map(\.name) == layout.entries.map(\.name))
+        #expect(checkpoint.layout.entries.map(\.shape) == layout.entries.map(\.shape))
+        try checkpoint.requireLayout(layout)
+        for vector in StateVector.allCases {
+          for start in stride(from: 0, through: layout.count, by: 3) {
+            for end in start...layout.count {
+              let expected = state.values(start..<end, of: vector)
+              #expect(try bits(checkpoint.values(start..<end, of: vector)) == bits(expected))
+            }
+          }
+        }
+      }
+    }
+  }
+
+  @Test func tensorsAcrossPiecesComeBackBitByBit() throws {
+    try withTemporaryFolder { folder in
+      var layout = ParameterLayout()
+      layout.append("a", [3], .constant(0))
+      layout.append("b", [1025, 1031], .constant(0))
+      layout.append("none", [0, 4], .constant(0))
+      layout.append("c", [17], .constant(0))
+      let state = KnownState()
+      let store = CheckpointStore(folder: folder)
+      let saved = try store.save(tinyHeader(step: 1), layout: layout, from: state)
+      let checkpoint = try Checkpoint(folder: saved.path)
+      for vector in StateVector.allCases {
+        #expect(
+          try bits(checkpoint.values(of: vector))
+            == bits(state.values(0..<layout.count, of: vector)))
+      }
+      // libhdf5 sees the same tensor where we wrote it.
+      let file = try File.open(saved.path + "/checkpoint.h5")
+      let range = layout.entries[1].range
+      #expect(
+        try bits(file.read("/optimizer/second_moment/b"))
+          == bits(state.values(range, of: .secondMoment)))
+    }
+  }
+
+  @Test func equalStateGivesEqualBytes() throws {
+    try withTemporaryFolder { folder in
+      let saved = try ["/one", "/two"].map {
+        try CheckpointStore(folder: folder + $0).save(
+          tinyHeader(step: 3), layout: tinyLayout(), from: KnownState())
+      }
+      for name in ["/checkpoint.h5", "/manifest.json"] {
+        #expect(
+          try FileSystem.readAll(saved[0].path + name, limit: 1 << 24)
+            == FileSystem.readAll(saved[1].path + name, limit: 1 << 24))
+      }
+    }
+  }
+
+  @Test func everyPieceIsPulledOnceInOrderAlsoWhenSavingFails() throws {
+    try withTemporaryFolder { folder in
+      var layout = ParameterLayout()
+      layout.append("a", [StateVector.pieceCount + 5], .constant(0))
+      let expected = StateVector.allCases.flatMap { vector in
+        [0..<StateVector.pieceCount, StateVector.pieceCount..<layout.count].map { "\(vector) \($0)" }
+      }
+      let whole = RecordingState()
+      _ = try CheckpointStore(folder: folder + "/a").save(
+        tinyHeader(step: 1), layout: layout, from: whole)
+      #expect(whole.pulls.map { "\($0.vector) \($0.range)" } == expected)
+
+      // A file stands where the folder should be.
+      try FileSystem.writeAtomically([1], to: folder + "/b")
+      let failed = RecordingState()
+      let found = failure {
+        _ = try CheckpointStore(folder: folder + "/b").save(
+          tinyHeader(step: 1), layout: layout, from: failed)
+      }
+      #expect(found?.exitCode == .cannotCreate)
+      #expect(failed.pulls.map { "\($0.vector) \($0.range)" } == expected)
+
+      let broken = RecordingState(failAt: 1)
+      #expect(
+        failure {
+          _ = try CheckpointStore(folder: folder + "/a").save(
+            tinyHeader(step: 2), layout: layout, from: broken)
+        }?.message == "the partner is gone")
+      #expect(broken.pulls.count == 1)
+      #expect(try FileSystem.names(in: folder + "/a") == ["step-000000001"])
+    }
+  }
+
+  @Test func whatAKilledWriterLeftIsIgnoredAndThenRemoved() throws {
+    try withTemporaryFolder { folder in
+      let store = CheckpointStore(folder: folder)
+      let saved = try store.save(tinyHeader(step: 1), layout: tinyLayout(), from: KnownState())
+      let left = folder + "/.tmp-step-2"
+      try FileManager.default.copyItem(atPath: saved.path, toPath: left)
+      try FileSystem.remove(left + "/manifest.json")
+      var reports: [String] = []
+      #expect(try store.newestVerified { reports.append($0) }?.header.step == 1)
+      #expect(reports.isEmpty)
+      #expect(store.steps == [1])
+      _ = try store.save(tinyHeader(step: 2), layout: tinyLayout(), from: KnownState())
+      #expect(try FileSystem.names(in: folder) == ["step-000000001", "step-000000002"])
+    }
+  }
+
+  @Test func savingAStepAgainReplacesIt() throws {
+    try withTemporaryFolder { folder in
+      let store = CheckpointStore(folder: folder)
+      for salt in [1, 2] as [UInt32] {
+        let saved = try store.save(
+          tinyHeader(step: 5), layout: tinyLayout(), from: KnownState(salt: salt))
+        let values = try Checkpoint(folder: saved.path).values(of: .parameters)
+        #expect(values == KnownState(salt: salt).values(0..<values.count, of: .parameters))
+      }
+      #expect(try FileSystem.names(in: folder) == ["step-000000005"])
+    }
+  }
+
+  @Test func aForgottenLaunchCannotPublish() throws {
+    try withTemporaryFolder { folder in
+      let store = CheckpointStore(folder: folder)
+      _ = try store.save(
+        tinyHeader(step: 2, incarnation: 3), layout: tinyLayout(), from: KnownState())
+      let found = failure {
+        _ = try store.save(
+          tinyHeader(step: 3, incarnation: 2), layout: tinyLayout(), from: KnownState())
+      }
+      #expect(found?.message.contains("was saved by launch 3") == true)
+      #expect(store.steps == [2])
+    }
+  }
+
+  @Test func retentionKeepsTheNewestAndNeverFewerThanTwoThatVerify() throws {
+    try withTemporaryFolder { folder in
+      let store = CheckpointStore(folder: folder)
+      for step in 1...6 {
+        _ = try store.save(tinyHeader(step: step), layout: tinyLayout(), from: KnownState())
+      }
+      try store.retain(newest: 4)
+      #expect(store.steps == [3, 4, 5, 6])
+      try damage(store.path(ofStep: 6))
+      try damage(store.path(ofStep: 4))
+      // 6 and 4 do not count, so 3 must stay beside 5.
+      try CheckpointStore(folder: folder).retain(newest: 1)
+      #expect(store.steps == [3, 4, 5, 6])
+      _ = try store.save(tinyHeader(step: 7), layout: tinyLayout(), from: KnownState())
+      try CheckpointStore(folder: folder).retain(newest: 0)
+      #expect(store.steps == [5, 6, 7])
+      #expect(try FileSystem.names(in: folder).count == 3)
+    }
+  }
+
+  @Test func aRunWithoutCheckpointsHasNone() throws {
+    try withTemporaryFolder { folder in
+      #expect(try CheckpointStore(folder: folder + "/absent").newestVerified { _ in }?.path == nil)
+    }
+  }
+
+  @Test func h5dumpReadsACheckpoint() throws {
+    try withTemporaryFolder { folder in
+      let saved = try CheckpointStore(folder: folder).save(
+        tinyHeader(step: 1), layout: tinyLayout(), from: KnownState())
+      let process = Process()
+      process.executableURL = URL(fileURLWithPath: "/usr/bin/h5dump")
+      process.arguments = ["-H", saved.path + "/checkpoint.h5"]
+      let pipe = Pipe()
+      process.standardOutput = pipe
+      try process.run()
+      let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+      process.waitUntilExit()
+      #expect(process.terminationStatus == 0)
+      for name in ["second_moment", "layer_00", "SIMPLE { ( 7, 5 ) / ( 7, 5 ) }", "H5T_IEEE_F32LE"] {
+        #expect(text.contains(name))
+      }
+    }
+  }
+}
+
+/// Flips one bit in the middle of a checkpoint's data.
+func damage(_ folder: String) throws {
+  let path = folder + "/checkpoint.h5"
+  var bytes = try FileSystem.readAll(path, limit: 1 << 30)
+  bytes[bytes.count / 2] ^= 4
+  try FileSystem.writeAtomically(bytes, to: path)
+}

@@ -1,0 +1,89 @@
+import Core
+import Datasets
+import Foundation
+import Testing
+
+@Suite final class DatasetTests {
+  let scratch = ScratchFolder()
+
+  private func prepared() throws -> String {
+    try scratch.prepare("data", .copy(pairs: 200, heldOut: 20))
+    return "\(scratch.path)/data"
+  }
+
+  private func code(_ path: String) -> ExitCode? {
+    failure { _ = try Dataset(path: path) }?.exitCode
+  }
+
+  @Test func everyMissingFileIsNamed() throws {
+    let path = try prepared()
+    #expect(code("\(path)-none") == .missingInput)
+    for name in ["dataset.json", "tokenizer.model", "train-00001.h5", "test-00000.h5"] {
+      let bytes = try scratch.bytes("data/\(name)")
+      try FileManager.default.removeItem(atPath: "\(path)/\(name)")
+      let found = failure { _ = try Dataset(path: path) }
+      #expect(found?.exitCode == .missingInput)
+      #expect(found?.message.hasPrefix("\(path)/\(name)") == true)
+      _ = try scratch.file("data/\(name)", bytes)
+    }
+    #expect(code(path) == nil)
+  }
+
+  @Test func truncatedShardsAreBadData() throws {
+    let path = try prepared()
+    let bytes = try scratch.bytes("data/train-00000.h5")
+    for count in [0, 1, bytes.count / 2, bytes.count - 1] {
+      _ = try scratch.file("data/train-00000.h5", Array(bytes.prefix(count)))
+      #expect(code(path) == .badData)
+    }
+  }
+
+  @Test func everyFlippedBitOfAShardIsNoticed() throws {
+    let path = try prepared()
+    let bytes = try scratch.bytes("data/valid-00000.h5")
+    for offset in stride(from: 0, to: bytes.count, by: 997) {
+      var damaged = bytes
+      damaged[offset] ^= 1
+      _ = try scratch.file("data/valid-00000.h5", damaged)
+      #expect(code(path) == .badData)
+    }
+  }
+
+  @Test func shardsAndTokenizersOfAnotherDatasetAreBadData() throws {
+    let path = try prepared()
+    try scratch.prepare("other", .copy(pairs: 200, heldOut: 20, seed: 8))
+    for name in ["train-00000.h5", "tokenizer.model", "dataset.json"] {
+      let mine = try scratch.bytes("data/\(name)")
+      let theirs = try scratch.bytes("other/\(name)")
+      guard mine != theirs else { continue }
+      _ = try scratch.file("data/\(name)", theirs)
+      #expect(code(path) == .badData, "\(name)")
+      _ = try scratch.file("data/\(name)", mine)
+    }
+    #expect(code(path) == nil)
+  }
+
+  @Test func descriptionsThatContradictThemselvesAreBadData() throws {
+    let path = try prepared()
+    let good = String(decoding: try scratch.bytes("data/dataset.json"), as: UTF8.self)
+    for (old, new) in [
+      ("lockstep-dataset", "something-else"), ("\"format_version\" : 1", "\"format_version\" : 2"),
+      ("\"pairs\"", "\"pears\""), ("\"pairs\" : ", "\"pairs\" : 1"), ("train-0", "../train-0"),
+      ("\"train\"", "\"brain\""), ("{", "["), ("\"vocabulary_size\" : ", "\"vocabulary_size\" : 1"),
+    ] {
+      let changed = good.replacingOccurrences(of: old, with: new)
+      #expect(changed != good)
+      _ = try scratch.file("data/dataset.json", changed)
+      #expect(code(path) == .badData, "\(old) -> \(new)")
+    }
+  }
+
+  @Test func theDigestIsThatOfTheContent() throws {
+    let path = try prepared()
+    try scratch.prepare("same", .copy(pairs: 200, heldOut: 20))
+    try scratch.prepare("other", .copy(pairs: 200, heldOut: 20, seed: 8))
+    let digest = try Dataset(path: path).digest
+    #expect(try Dataset(path: "\(scratch.path)/same").digest == digest)
+    #expect(try Dataset(path: "\(scratch.path)/other").digest != digest)
+  }
+}

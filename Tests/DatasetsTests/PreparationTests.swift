@@ -1,0 +1,192 @@
+import Core
+import Datasets
+import Foundation
+import Testing
+
+@Suite final class PreparationTests {
+  let scratch = ScratchFolder()
+
+  static let english = [
+    "a house", "the old house", "my garden is green", "the garden of the house", "we see a tree",
+    "a green tree", "the tree in the garden", "my old tree",
+  ]
+  static let german = [
+    "ein Haus", "das alte Haus", "mein Garten ist grün", "der Garten des Hauses",
+    "wir sehen einen Baum", "ein grüner Baum", "der Baum im Garten", "mein alter Baum",
+  ]
+
+  private func text(_ lines: [String]) -> String { lines.map { $0 + "\n" }.joined() }
+
+  @Test func equalInputGivesEqualBytes() throws {
+    let source = try scratch.file("text.en", text(Self.english))
+    let target = try scratch.file("text.de", text(Self.german))
+    for preparation in [
+      Preparation.files(source, target, amounts: [.validation: 2, .test: 2]),
+      Preparation.copy(),
+    ] {
+      let first = try scratch.prepare("first", preparation)
+      let second = try scratch.prepare("second", preparation)
+      #expect(first == second)
+      let names = try scratch.names(in: "first")
+      #expect(try names == scratch.names(in: "second"))
+      for name in names {
+        #expect(try scratch.bytes("first/\(name)") == scratch.bytes("second/\(name)"), "\(name)")
+      }
+      for name in ["first", "second"] {
+        try FileManager.default.removeItem(atPath: "\(scratch.path)/\(name)")
+      }
+    }
+  }
+
+  @Test func copyTaskBecomesADatasetThatReadsBack() throws {
+    let manifest = try scratch.prepare("data", .copy())
+    let dataset = try Dataset(path: "\(scratch.path)/data")
+    #expect(dataset.manifest == manifest)
+    #expect(dataset.shards(of: .training).count > 4)
+    #expect(manifest.counts.kept == Split.allCases.reduce(0) { $0 + dataset.pairCount(of: $1) })
+    // 16 symbols, each with and without a word's beginning, that beginning, and 3 special tokens.
+    #expect(dataset.vocabularySize == 36)
+    for pair in try dataset.allPairs(.training) {
+      #expect(pair[0] == pair[1])
+      #expect((1...10).contains(pair[0].count))
+      let text = try dataset.tokenizer.decode(pair[0])
+      #expect(text.split(separator: " ").allSatisfy { $0.count == 1 })
+    }
+    for split in [Split.validation, .test] {
+      let texts = try dataset.texts(of: split)
+      let pairs = try dataset.allPairs(split)
+      #expect(!texts.isEmpty)
+      #expect(try texts.map { try [$0.source, $0.target].map(dataset.tokenizer.encode) } == pairs)
+    }
+    let training = Set(try dataset.allPairs(.training).map { $0[0] })
+    #expect(try dataset.allPairs(.test).allSatisfy { !training.contains($0[0]) })
+  }
+
+  @Test func everythingLeftOutIsCounted() throws {
+    let source = try scratch.file(
+      "text.en",
+      text(
+        Self.english + [
+          "", "only here", "  a   house ", "no", "ﬁne", "fine", String(repeating: "a ", count: 20),
+        ]))
+    let target = try scratch.file(
+      "text.de",
+      text(
+        Self.german + [
+          "nur hier", " \u{A0}\u{FEFF}", "ein\tHaus\r", String(repeating: "ja ", count: 30),
+        ]
+          + ["gut", "gut", String(repeating: "b ", count: 20)]))
+    let counts = try scratch.prepare("data", .files(source, target, maximumPieces: 12)).counts
+    #expect(counts.read == 15)
+    #expect(counts.empty == 2)
+    // White space and compatibility forms make no difference.
+    #expect(counts.duplicate == 2)
+    #expect(counts.lopsided == 1)
+    #expect(
+      counts.kept == counts.read - counts.empty - counts.duplicate - counts.lopsided
+        - counts.tooLong)
+    #expect(counts.tooLong >= 1)
+    let dataset = try Dataset(path: "\(scratch.path)/data")
+    #expect(try dataset.allPairs(.training).joined().allSatisfy { (1...12).contains($0.count) })
+  }
+
+  @Test func heldOutPairsAreAsManyAsAskedAndNoTrainingTextIsAmongThem() throws {
+    // Repeated source texts with other translations must not be cut apart.
+    let source = try scratch.file("a", text((0..<100).map { "sentence number \($0 % 50)" }))
+    let target = try scratch.file("b", text((0..<100).map { "Satz Nummer \($0)" }))
+    try scratch.prepare(
+      "data", .files(source, target, amounts: [.validation: 7, .test: 11]))
+    let dataset = try Dataset(path: "\(scratch.path)/data")
+    #expect(dataset.pairCount(of: .test) == 11)
+    #expect(dataset.pairCount(of: .validation) <= 7)
+    let sources = try Split.allCases.map { Set(try dataset.allPairs($0).map { $0[0] }) }
+    #expect(sources[0].isDisjoint(with: sources[1]))
+    #expect(sources[0].isDisjoint(with: sources[2]))
+    #expect(sources[1].isDisjoint(with: sources[2]))
+  }
+
+  @Test func givenTestTextStaysWholeAndLeavesTraining() throws {
+    let source = try scratch.file("a", text(Self.english))
+    let target = try scratch.file("b", text(Self.german))
+    let test = ParallelText(
+      sourcePath: try scratch.file("c", text(Array(Self.english.prefix(2)))),
+      targetPath: try scratch.file("d", text(Array(Self.german.prefix(2)))))
+    let manifest = try scratch.prepare("data", .files(source, target, heldOut: [.test: test]))
+    #expect(manifest.splits["test"]?.pairs == 2)
+    #expect(manifest.splits["train"]?.pairs == 6)
+    #expect(manifest.counts.overlapping == 2)
+    #expect(manifest.splits["valid"]?.shards == [])
+  }
+
+  @Test func filesOfUnequalLengthAreNamedWithTheirCounts() throws {
+    let source = try scratch.file("text.en", "one\ntwo\nthree\n")
+    let target = try scratch.file("text.de", "eins\nzwei")
+    let found = failure { try scratch.prepare("data", .files(source, target)) }
+    #expect(found?.exitCode == .badData)
+    #expect(found?.message.contains("\(source) and \(target)") == true)
+    #expect(found?.message.contains("found 3 and 2") == true)
+    #expect(try scratch.names() == ["text.de", "text.en"])
+  }
+
+  @Test func bytesThatAreNotUTF8AreNamedByFileAndLine() throws {
+    let source = try scratch.file("text.en", Array("good\nb".utf8) + [0xFF, 0x0A])
+    let target = try scratch.file("text.de", "gut\nschlecht\n")
+    let found = failure { try scratch.prepare("data", .files(source, target)) }
+    #expect(found?.exitCode == .badData)
+    #expect(found?.message.hasPrefix("\(source): line 2: expected UTF-8") == true)
+  }
+
+  @Test func missingFilesAreMissingInput() throws {
+    let source = try scratch.file("text.en", "one\n")
+    for path in ["\(scratch.path)/none", scratch.path] {
+      let found = failure { try scratch.prepare("data", .files(source, path)) }
+      #expect(found?.exitCode == .missingInput)
+      #expect(found?.message.hasPrefix(path) == true)
+    }
+  }
+
+  @Test func textWithoutPairsIsBadDataAndLeavesNothing() throws {
+    let empty = try scratch.file("empty", "")
+    let blank = try scratch.file("blank", "\n  \n\n")
+    let long = try scratch.file("long", "one two three four five six\n")
+    for (path, pieces) in [(empty, 100), (blank, 100), (long, 1)] {
+      let found = failure {
+        try scratch.prepare("data", .files(path, path, maximumPieces: pieces))
+      }
+      #expect(found?.exitCode == .badData)
+    }
+    #expect(try scratch.names() == ["blank", "empty", "long"])
+  }
+
+  @Test func askingForMoreHeldOutPairsThanThereAreIsBadData() throws {
+    let source = try scratch.file("a", text(Self.english))
+    let found = failure {
+      try scratch.prepare("data", .files(source, source, amounts: [.test: 8]))
+    }
+    #expect(found?.exitCode == .badData)
+  }
+
+  @Test func aFolderWithFilesIsNeverTouched() throws {
+    try FileSystem.createFolder("\(scratch.path)/data")
+    _ = try scratch.file("data/mine", "precious")
+    let found = failure { try scratch.prepare("data", .copy()) }
+    #expect(found?.exitCode == .cannotCreate)
+    #expect(try scratch.names(in: "data") == ["mine"])
+    try FileSystem.createFolder("\(scratch.path)/empty")
+    try scratch.prepare("empty", .copy())
+    #expect(try scratch.names() == ["data", "empty"])
+  }
+
+  @Test func whatADeadProcessLeftIsReplaced() throws {
+    // No process has the number 2^22 + 1: it is above the largest Linux gives.
+    let stale = ".data.partial-4194305"
+    // Somebody else's build goes on: process 1 is always there.
+    let living = ".data.partial-1"
+    for name in [stale, living] {
+      try FileSystem.createFolder("\(scratch.path)/\(name)")
+      _ = try scratch.file("\(name)/half", "made")
+    }
+    try scratch.prepare("data", .copy())
+    #expect(try scratch.names() == [living, "data"])
+  }
+}

@@ -1,0 +1,106 @@
+import Core
+import Reporting
+import Testing
+import Training
+
+@Suite struct ProgressLineTests {
+  private let record = StepRecord(
+    step: 50, totalSteps: 600, epoch: 1.2, loss: 6.214, crossEntropy: 6.2140,
+    learningRate: 3.5e-4, gradientNorm: 1.32, tokens: 3000, tokensPerSecond: 4402.4,
+    weightsDigest: "9f3ac1d2aa00", secondsLeft: 256)
+
+  @Test func aStepReadsInOneLine() {
+    #expect(
+      ProgressLine.text(record)
+        == "step  50/600  epoch   1.20  loss  6.2140  ppl    499.70  lr 3.50e-04"
+        + "  |grad|   1.320    4,402 tok/s  9f3ac1d2   4m16s left")
+  }
+
+  @Test func columnsKeepTheirPlace() {
+    var late = record
+    late.step = 600
+    late.epoch = 123.456
+    late.loss = 0.9
+    late.crossEntropy = 0.8
+    late.gradientNorm = 123.4
+    late.tokensPerSecond = 123_456
+    late.secondsLeft = 0
+    let (first, second) = (ProgressLine.text(record), ProgressLine.text(late))
+    #expect(first.count == second.count)
+    for name in ["epoch", "loss", "ppl", "lr", "|grad|", "tok/s", "left"] {
+      #expect(first.range(of: name)?.lowerBound == second.range(of: name)?.lowerBound)
+    }
+  }
+
+  @Test func aDivergedStepStillReads() {
+    var diverged = record
+    diverged.loss = .nan
+    diverged.crossEntropy = nil
+    diverged.gradientNorm = .infinity
+    diverged.tokensPerSecond = .nan
+    diverged.secondsLeft = .infinity
+    let text = ProgressLine.text(diverged)
+    #expect(text.contains("loss     nan"))
+    #expect(text.contains("|grad|     inf"))
+  }
+
+  @Test(arguments: [
+    (0.0, "0.0s"), (9.94, "9.9s"), (9.96, "10s"), (59.4, "59s"), (59.6, "1m00s"), (256, "4m16s"),
+    (3599, "59m59s"), (3600, "1h00m"), (7500, "2h05m"), (86_400, "1d00h"), (273_600, "3d04h"),
+    (.nan, "?"), (-1, "?"), (1e300, "347222d05h"),
+  ])
+  func durationsAreShort(seconds: Double, text: String) {
+    #expect(ProgressLine.duration(seconds) == text)
+  }
+
+  @Test(arguments: [
+    (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (17_300_000, "17.3 MB"), (999_600, "1.0 MB"),
+    (252_000_000, "252 MB"), (3_000_000_000, "3.0 GB"), (5_000_000_000_000_000, "5000 TB"),
+  ])
+  func sizesArePowersOfTen(count: Int, text: String) {
+    #expect(ProgressLine.bytes(count) == text)
+  }
+
+  @Test(arguments: [
+    (0, "0"), (999, "999"), (1000, "1,000"), (63_045_632, "63,045,632"), (-1234, "-1,234"),
+  ])
+  func numbersAreGrouped(value: Int, text: String) {
+    #expect(ProgressLine.grouped(value) == text)
+  }
+
+  @Test func validationAndSavesAreLinesOfTheirOwn() {
+    let validation = ValidationRecord(
+      step: 100, loss: 5.102, tokens: 2048, seconds: 0.84, isBest: true)
+    #expect(
+      ProgressLine.text(validation)
+        == "valid after step 100  loss 5.1020  ppl 164.35  best so far  (2,048 tokens in 0.8s)")
+    var save = SaveRecord(
+      step: 100, path: "runs/x/checkpoints/step-000000100", byteCount: 17_300_000, seconds: 0.1)
+    #expect(
+      ProgressLine.text(save) == "saved runs/x/checkpoints/step-000000100 (17.3 MB in 0.1s)")
+    save.problem = "No space left on device"
+    #expect(
+      ProgressLine.text(save)
+        == "NOT saved after step 100, training goes on: No space left on device")
+  }
+}
+
+@Suite struct StartBannerTests {
+  @Test func theBannerSaysWhatWillRun() {
+    let run = RunDescription(
+      runPath: "runs/x", resumedStep: nil, ranks: 2, hosts: 1, lanes: 8, blasKernels: "SkylakeX",
+      model: .init(), parameterCount: 63_045_632, dataPath: "data/x", trainingPairs: 18_731,
+      excludedPairs: 12, validationPairs: 500, vocabularySize: 37_000, tokensPerStep: 25_000,
+      memory: [.init("weights", 252_182_528), .init("activations", 1_900_000_000)])
+    #expect(
+      StartBanner.lines(run) == [
+        "lockstep \(lockstepVersion)  runs/x  new run",
+        "  ranks   2 on 1 host, 8 lanes, OpenBLAS kernels SkylakeX",
+        "  model   Transformer 6+6 layers, d 512, ff 2048, 8 heads, post-norm, sinusoidal"
+          + " positions: 63,045,632 parameters",
+        "  data    data/x: 18,731 training (12 too long) and 500 validation pairs, 37,000 pieces",
+        "  step    at most 25,000 source and target tokens each",
+        "  memory  2.2 GB a rank: weights 252 MB, activations 1.9 GB",
+      ])
+  }
+}

@@ -1,0 +1,189 @@
+import Core
+import Foundation
+import Logging
+import Testing
+import Training
+
+/// Runs `body` with a folder of its own that is gone afterwards.
+func withTemporaryFolder<Result>(_ body: (String) throws -> Result) throws -> Result {
+  let path = FileManager.default.temporaryDirectory
+    .appending(path: "lockstep-\(UUID().uuidString)").path
+  try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(atPath: path) }
+  return try body(path)
+}
+
+private func lines(_ path: String) throws -> [String] {
+  try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map(String.init)
+}
+
+@Suite struct RunDirectoryTests {
+  @Test func everyLaunchIsAHigherIncarnation() throws {
+    try withTemporaryFolder { folder in
+      for expected in 1...3 {
+        let run = try RunDirectory(root: folder + "/runs/a")
+        #expect(run.incarnation == expected)
+        run.events.append(.start, [])
+      }
+      let events = try lines(folder + "/runs/a/events.jsonl")
+      #expect(events.count == 3)
+      for (index, event) in events.enumerated() {
+        #expect(event.hasPrefix("{\"event\":\"start\",\"incarnation\":\(index + 1),\"time\":\"20"))
+      }
+    }
+  }
+
+  @Test func aSecondProcessIsRefusedWithPidAndHost() throws {
+    try withTemporaryFolder { folder in
+      let first = try RunDirectory(root: folder)
+      // A lock belongs to an open file, so a second open stands for a second process.
+      do throws(Failure) {
+        _ = try RunDirectory(root: folder)
+        Issue.record("two owners of one run directory")
+      } catch {
+        #expect(error.exitCode == .inputOutput)
+        #expect(error.message.contains("pid \(getpid()) on host "))
+      }
+      #expect(first.incarnation == 1)
+      #expect(try lines(first.paths.incarnation) == ["1"])
+    }
+    try withTemporaryFolder { folder in
+      do { _ = try RunDirectory(root: folder) }
+      #expect(try RunDirectory(root: folder).incarnation == 2)
+    }
+  }
+
+  @Test func aPlaceThatCannotBeMadeIsRefused() throws {
+    #expect(try failureCode("/proc/lockstep-run") == .cannotCreate)
+    try withTemporaryFolder { folder in
+      try Data("x".utf8).write(to: URL(fileURLWithPath: folder + "/file"))
+      #expect(try failureCode(folder + "/file") == .cannotCreate)
+      try Data("seven\n".utf8).write(to: URL(fileURLWithPath: folder + "/incarnation"))
+      #expect(try failureCode(folder) == .badData)
+    }
+  }
+
+  private func failureCode(_ root: String) throws -> ExitCode? {
+    do throws(Failure) {
+      _ = try RunDirectory(root: root)
+      return nil
+    } catch {
+      return error.exitCode
+    }
+  }
+
+  @Test func theSavedConfigurationIsTheOneThatRan() throws {
+    try withTemporaryFolder { folder in
+      let run = try RunDirectory(root: folder)
+      #expect(try run.savedConfiguration() == nil)
+      let configuration = try RunConfiguration.decode(
+        yaml: "data: {path: d}", name: "c.yaml", overrides: ["batch.lanes=2", "model.heads=1"])
+      try run.save(configuration)
+      #expect(try run.savedConfiguration() == configuration)
+      let names = try FileManager.default.contentsOfDirectory(atPath: folder)
+      let expected = ["checkpoints", "config.yaml", "events.jsonl", "incarnation", "lock", "logs"]
+      #expect(names.sorted() == expected)
+    }
+  }
+
+  @Test func pathsHaveTheirWidths() {
+    let paths = RunPaths(root: "runs/x")
+    #expect(paths.checkpoint(step: 1200) == "runs/x/checkpoints/step-000001200")
+    #expect(paths.log(rank: 3) == "runs/x/logs/rank-00003.log")
+    #expect(paths.log(rank: 1_234_567) == "runs/x/logs/rank-1234567.log")
+  }
+
+  @Test func aLineThatACrashCutOffDoesNotSwallowTheNext() throws {
+    try withTemporaryFolder { folder in
+      let path = folder + "/events.jsonl"
+      try Data("{\"event\":\"st".utf8).write(to: URL(fileURLWithPath: path))
+      let log = try EventLog(path: path, incarnation: 2)
+      log.append(.stop, [])
+      log.append(.end, [])
+      let found = try lines(path)
+      #expect(found.count == 3)
+      #expect(found[1].hasPrefix("{\"event\":\"stop\",\"incarnation\":2,"))
+    }
+  }
+
+  @Test func aFullDiskIsCountedAndReportedOnce() throws {
+    let log = try EventLog(path: "/dev/full", incarnation: 1)
+    for _ in 0..<3 { log.append(.start, []) }
+    #expect(log.lostLineCount == 3)
+    let problem = try #require(log.takeProblem())
+    #expect(problem.hasPrefix("/dev/full: an event could not be recorded (No space"))
+    #expect(log.takeProblem() == nil)
+  }
+
+  @Test func eventsOfManyThreadsStayWholeLines() throws {
+    try withTemporaryFolder { folder in
+      let path = folder + "/events.jsonl"
+      let log = try EventLog(path: path, incarnation: 1)
+      DispatchQueue.concurrentPerform(iterations: 200) { index in
+        log.append(.fault, [.init("index", .integer(index))])
+      }
+      let indices = try lines(path).map { line -> Int in
+        let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+        return object?["index"] as? Int ?? -1
+      }
+      #expect(indices.sorted() == Array(0..<200))
+    }
+  }
+
+  @Test func aRankLogsLinesWithTimeRankStepAndMessage() throws {
+    try withTemporaryFolder { folder in
+      let path = folder + "/rank-00003.log"
+      var logger = try RankLogHandler.logger(path: path, rank: 3)
+      logger[metadataKey: "step"] = "120"
+      logger.warning("two\nlines", metadata: ["b": "2", "a": "1"])
+      logger.debug("below the level")
+      let found = try lines(path)
+      #expect(found.count == 1)
+      #expect(found[0].hasSuffix("Z rank 00003 step 120 warning: two\\nlines a=1 b=2"))
+    }
+  }
+}
+
+@Suite struct EventTextTests {
+  @Test func numbersReadBackToTheSameBits() throws {
+    var stream = SystemRandomNumberGenerator()
+    for _ in 0..<2000 {
+      let value = Double(bitPattern: stream.next())
+      guard value.isFinite else { continue }
+      #expect(Double(JSONValue.number(value).text)?.bitPattern == value.bitPattern)
+    }
+    #expect(JSONValue.number(0.1).text == "0.1")
+    #expect(JSONValue.number(-0.0).text == "-0.0")
+    #expect(JSONValue.number(.nan).text == "\"nan\"")
+    #expect(JSONValue.number(-.infinity).text == "\"-inf\"")
+  }
+
+  @Test func textSurvivesAnotherReader() throws {
+    let text = "a\"b\\c\nd\te\u{1}\u{7f}ü\u{1F600}/"
+    let json = JSONValue.object([
+      .init("text", .string(text)), .init("list", .array([.null, .bool(true), .integer(-5)])),
+    ]).text
+    #expect(!json.contains("\n"))
+    let object = try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any]
+    #expect(object?["text"] as? String == text)
+    #expect((object?["list"] as? [Any])?.count == 3)
+  }
+
+  @Test func theDeterministicPartKnowsNothingOfTheMachine() {
+    let one = StepRecord(
+      step: 5, totalSteps: 9, epoch: 0.5, loss: 6.25, learningRate: 1e-4, gradientNorm: 2,
+      tokens: 100, tokensPerSecond: 7, weightsDigest: "aa", secondsLeft: 3)
+    var other = one
+    other.tokensPerSecond = 8
+    other.secondsLeft = nil
+    other.totalSteps = 11
+    #expect(one.deterministicFields == other.deterministicFields)
+    #expect(
+      JSONValue.object(one.deterministicFields).text
+        == #"{"step":5,"epoch":0.5,"loss":6.25,"perplexity":518.012824668342,"#
+        + #""learning_rate":0.0001,"gradient_norm":2.0,"tokens":100}"#)
+    other.loss = 6.250000000000001
+    #expect(one.deterministicFields != other.deterministicFields)
+    #expect(Array(one.fields.prefix(7)) == one.deterministicFields)
+  }
+}

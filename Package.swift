@@ -72,6 +72,7 @@ let package = Package(
       ]),
     .testTarget(name: "ReportingTests", dependencies: ["Core", "Training", "Reporting"]),
     .testTarget(name: "StyleTests"),
+    .testTarget(
       name: "CheckpointsTests", dependencies: ["Core", "Tensors", "HDF5", "Models", "Checkpoints"]),
   ],
   swiftLanguageModes: [.v6]

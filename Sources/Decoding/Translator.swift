@@ -35,6 +35,9 @@ package struct Translator {
     self.decode = decode
   }
 
+  /// The longest sentence on either side, end-of-sequence included; nil is no limit.
+  package var maximumLength: Int? { model.maximumLength }
+
   /// Translates lines, each for itself; a line without pieces becomes an empty one.
   ///
   /// - Parameter firstLineNumber: of `lines[0]`, for messages.

@@ -1,27 +1,53 @@
+import ArgumentParser
+import Checkpoints
 import Core
+import Datasets
 import Decoding
+import Models
+import Tensors
+import Training
 
 /// A checkpoint's model and its tokenizer, ready to translate.
 struct LoadedTranslator {
   let model: TrainedTransformer
-  let encode: Translator.Encode
-  let decode: Translator.Decode
+  let tokenizer: Tokenizer
 
-  var translator: Translator { Translator(model: model, encode: encode, decode: decode) }
+  /// Opens a checkpoint, or the newest one that verifies of a run directory.
+  ///
+  /// Throws: `Failure` if there is none, if it is damaged, or if model, tokenizer and configuration in
+  /// it do not fit each other.
+  init(checkpoint path: String) throws(Failure) {
+    let checkpoint = try Checkpoint.open(path, report: CommandLineEntry.say)
+    tokenizer = try Tokenizer(
+      checkpoint.header.tokenizerModel, origin: "\(checkpoint.path): its tokenizer model")
+    let configuration = try RunConfiguration.decode(
+      yaml: checkpoint.header.configurationYAML, name: "\(checkpoint.path): its configuration")
+    let shape = configuration.shape(vocabularySize: tokenizer.vocabularySize)
+    let layout = Transformer(shape).layout
+    try checkpoint.requireLayout(layout)
+    let weights = FloatBuffer(count: layout.count)
+    try checkpoint.read(0..<layout.count, of: .parameters, into: weights.view)
+    model = TrainedTransformer(shape, weights: weights)
+  }
+
+  var translator: Translator {
+    Translator(model: model, encode: tokenizer.encode, decode: tokenizer.decode)
+  }
+
+  /// The pairs of held-out text in a prepared dataset, in this model's pieces.
+  ///
+  /// Throws: as `Dataset.init` and `Dataset.texts`.
+  func referencePairs(data: String, split: Split) throws(Failure) -> [ReferencePair] {
+    var pairs: [ReferencePair] = []
+    for text in try Dataset(path: data).texts(of: split) {
+      pairs.append(
+        ReferencePair(
+          source: text.source, reference: text.target,
+          sourceTokens: try tokenizer.encode(text.source),
+          referenceTokens: try tokenizer.encode(text.target)))
+    }
+    return pairs
+  }
 }
 
-/// Opens a checkpoint and the tokenizer it was trained with.
-///
-/// Throws: `Failure` if either is missing, damaged or of another vocabulary size.
-func loadTranslator(checkpoint: String) throws -> LoadedTranslator {
-  throw Failure(.internal, "\(checkpoint): this build cannot read checkpoints")
-}
-
-/// The sentence pairs of one split of a prepared dataset.
-///
-/// Throws: `Failure` if they are missing or were prepared with another tokenizer.
-func loadReferencePairs(
-  data: String, split: String, for translator: LoadedTranslator
-) throws -> [ReferencePair] {
-  throw Failure(.internal, "\(data): this build cannot read datasets")
-}
+extension Split: ExpressibleByArgument {}

@@ -1,3 +1,4 @@
+import Core
 import Foundation
 
 /// Corpus BLEU of translations against one reference each, equal to sacreBLEU's default.
@@ -13,7 +14,7 @@ package struct BLEU: Equatable, Sendable {
 
   /// What has to be named for two scores to be comparable, as sacreBLEU prints it.
   package static let signature =
-    "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:lockstep-0.1"
+    "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:lockstep-\(lockstepVersion)"
 
   package let score: Double
   /// Matching and all n-grams of the translations, n = 1...4.

@@ -38,10 +38,20 @@ package struct Evaluation: Equatable, Sendable {
   /// - Parameters:
   ///   - microBatchTokens: the most tokens of a side that are scored at once.
   ///   - score: the summed loss of a micro-batch, without label smoothing.
+  /// Throws: `Failure` (.badData) if a pair exceeds the model's positions; what `score` throws.
   package init(
     _ pairs: [ReferencePair], translator: Translator, microBatchTokens: Int = 2048,
     score: (MicroBatch) throws -> LossSum
   ) throws {
+    if let maximum = translator.maximumLength,
+      let pair = pairs.firstIndex(where: { $0.longestSide + 1 > maximum })
+    {
+      throw Failure(
+        .badData,
+        "pair \(pair + 1): \(pairs[pair].longestSide + 1) pieces (end included), but the model's "
+          + "learned positions end at \(maximum); leave out longer pairs than \(maximum - 1) pieces"
+      )
+    }
     var loss = LossSum()
     for batch in Self.microBatches(pairs, tokens: microBatchTokens) { loss += try score(batch) }
     self.loss = loss
@@ -50,7 +60,7 @@ package struct Evaluation: Equatable, Sendable {
   }
 
   /// The pairs in their order, cut where a side would exceed `tokens`.
-  static func microBatches(_ pairs: [ReferencePair], tokens: Int) -> [MicroBatch] {
+  private static func microBatches(_ pairs: [ReferencePair], tokens: Int) -> [MicroBatch] {
     var groups: [[(source: [Int32], target: [Int32])]] = []
     var (sources, targets) = (0, 0)
     for pair in pairs {

@@ -35,6 +35,9 @@ package struct Translator {
     self.decode = decode
   }
 
+  /// The longest sentence on either side, end-of-sequence included; nil is no limit.
+  package var maximumLength: Int? { model.maximumLength }
+
   /// Translates lines, each for itself; a line without pieces becomes an empty one.
   ///
   /// - Parameter firstLineNumber: of `lines[0]`, for messages.
@@ -79,7 +82,7 @@ package struct Translator {
 
   /// Indices of sources in batches of similar length, longest first, so that a budget that is too
   /// large for the memory shows at once.
-  func batches(_ lengths: [Int]) -> [[Int]] {
+  package func batches(_ lengths: [Int]) -> [[Int]] {
     let order = lengths.indices.filter { lengths[$0] > 0 }
       .sorted { (lengths[$1], $0) < (lengths[$0], $1) }
     var batches: [[Int]] = []

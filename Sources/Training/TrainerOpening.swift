@@ -93,10 +93,13 @@ extension Trainer {
       reportKernelChange(found, observer)
       return found
     }
+    // Verified once is enough: the others compare a digest instead of reading every byte again.
     let path = try communicator.broadcast(newest?.path ?? "")
+    let digest = try communicator.broadcast(newest?.digest ?? "")
     guard !path.isEmpty else { return nil }
     return try communicator.together { () throws(Failure) in
-      let checkpoint = if let newest { newest } else { try Checkpoint(folder: path) }
+      let checkpoint =
+        if let newest { newest } else { try Checkpoint(folder: path, verifiedElsewhere: digest) }
       return Resumed(
         progress: try engine.restore(checkpoint), runIdentifier: checkpoint.header.runIdentifier)
     }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Core
+import Datasets
 import Decoding
 import Foundation
 
@@ -19,8 +20,8 @@ struct EvaluateCommand: ParsableCommand {
   @Option(help: "A prepared dataset.")
   var data: String
 
-  @Option(help: "Which part of the dataset.")
-  var split = "test"
+  @Option(help: "Which part of the dataset: test or valid.")
+  var split = Split.test
 
   @Option(help: "Leave out pairs with a side of more pieces than this, special tokens not counted.")
   var maxPieces: Int?
@@ -37,15 +38,17 @@ struct EvaluateCommand: ParsableCommand {
   }
 
   func run() throws {
-    let loaded = try loadTranslator(checkpoint: checkpoint)
+    try prepareKernels()
+    let loaded = try LoadedTranslator(checkpoint: checkpoint)
     var translator = loaded.translator
     search.apply(to: &translator)
-    let all = try loadReferencePairs(data: data, split: split, for: loaded)
+    let all = try loaded.referencePairs(data: data, split: split)
     let pairs = all.filter { $0.longestSide <= maxPieces ?? .max }
     guard !pairs.isEmpty else {
       let limit = maxPieces.map { " of at most \($0) pieces" } ?? ""
       throw Failure(
-        .badData, "\(data): no pair\(limit) in split \(split), which has \(all.count) pairs")
+        .badData,
+        "\(data): no pair\(limit) in split \(split.rawValue), which has \(all.count) pairs")
     }
     let evaluation = try Evaluation(pairs, translator: translator) { loaded.model.loss($0) }
     let report = Report(evaluation, pairCount: pairs.count, omittedCount: all.count - pairs.count)

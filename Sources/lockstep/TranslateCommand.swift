@@ -26,7 +26,8 @@ struct TranslateCommand: ParsableCommand {
   var json = false
 
   func run() throws {
-    var translator = try loadTranslator(checkpoint: checkpoint).translator
+    try prepareKernels()
+    var translator = try LoadedTranslator(checkpoint: checkpoint).translator
     search.apply(to: &translator)
     var input = TextLines(descriptor: STDIN_FILENO, name: "standard input")
     // A person who types a line wants its translation now.

@@ -1,3 +1,4 @@
+import Core
 import Decoding
 import Foundation
 import Testing
@@ -67,7 +68,7 @@ private struct RecordedCorpus: Decodable {
     let recorded = try RecordedCorpus.read("messy").signature
     let parameters = { (text: String) in text.split(separator: "|").dropLast() }
     #expect(parameters(BLEU.signature) == parameters(recorded))
-    #expect(BLEU.signature.hasSuffix("|version:lockstep-0.1"))
+    #expect(BLEU.signature.hasSuffix("|version:lockstep-\(lockstepVersion)"))
   }
 
   @Test func canonicallyEqualSpellingsAreDifferentWords() {

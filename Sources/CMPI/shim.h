@@ -1,4 +1,5 @@
-// OpenMPI's handles are macros that Swift cannot import; these functions give them their names back.
+// OpenMPI's handles are macros that Swift cannot import; these functions give them their names
+// back.
 #pragma once
 #include <mpi.h>
 

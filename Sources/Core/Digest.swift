@@ -1,6 +1,7 @@
 import CXXHash
 
-/// XXH3-128 of a run of bytes: fast enough for every byte of a checkpoint, not a cryptographic seal.
+/// XXH3-128 of a run of bytes: fast enough for every byte of a checkpoint, not a cryptographic
+/// seal.
 package struct Digest: Hashable, Sendable, CustomStringConvertible {
   package let high: UInt64
   package let low: UInt64

@@ -17,14 +17,14 @@ package struct Hypothesis: Equatable, Sendable {
 ///
 /// Each sentence keeps its `beamWidth` most probable unfinished hypotheses and its `beamWidth` best
 /// finished ones. A step looks at the 2 x beamWidth best extensions: those that end are finished,
-/// the best others live on. A sentence is done when nothing alive can beat its finished results, even
-/// if it kept its log-probability up to the maximum length. Width 1 is greedy: the argmax at each
-/// token up to the first end-of-sequence.
+/// the best others live on. A sentence is done when nothing alive can beat its finished results,
+/// even if it kept its log-probability up to the maximum length. Width 1 is greedy: the argmax at
+/// each token up to the first end-of-sequence.
 ///
 /// Source: "Attention Is All You Need", section 6.1, and the search of Tensor2Tensor it was
 /// decoded with. Departure: what the maximum length cuts off is used only if nothing finished.
-/// Order: ties go to the earlier parent, then the lower token; a sentence's result depends on its own
-/// logits only, not on the sentences it is decoded with.
+/// Order: ties go to the earlier parent, then the lower token; a sentence's result depends on its
+/// own logits only, not on the sentences it is decoded with.
 package struct BeamSearch: Equatable, Sendable {
   package var beamWidth = 4
   package var lengthPenalty = LengthPenalty.paper(alpha: 0.6)

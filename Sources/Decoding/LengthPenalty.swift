@@ -1,6 +1,7 @@
 import Foundation
 
-/// What a hypothesis's log-probability is divided by, so that longer ones are not at a disadvantage.
+/// What a hypothesis's log-probability is divided by, so that longer ones are not at a
+/// disadvantage.
 ///
 /// `length` counts the tokens after begin-of-sequence, end-of-sequence included.
 /// Source: Wu et al., 2016, equation 14 (the paper's, as in Tensor2Tensor), and n^alpha as in

@@ -3,8 +3,8 @@ import Foundation
 
 /// The lines of a file descriptor, read as they come.
 ///
-/// A line ends at a line feed, which is not part of it, nor is a carriage return before it; the last
-/// line need not end.
+/// A line ends at a line feed, which is not part of it, nor is a carriage return before it; the
+/// last line need not end.
 package struct TextLines {
   private let descriptor: Int32
   private let name: String

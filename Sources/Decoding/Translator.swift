@@ -41,8 +41,8 @@ package struct Translator {
   /// Translates lines, each for itself; a line without pieces becomes an empty one.
   ///
   /// - Parameter firstLineNumber: of `lines[0]`, for messages.
-  /// Throws: `Failure` (.badData) with the line's number if a sentence exceeds the model's positions;
-  /// what `encode` and `decode` throw.
+  /// Throws: `Failure` (.badData) with the line's number if a sentence exceeds the model's
+  /// positions; what `encode` and `decode` throw.
   package func translate(
     _ lines: [String], firstLineNumber: Int = 1
   ) throws -> [Translation] {

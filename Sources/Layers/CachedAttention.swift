@@ -1,13 +1,13 @@
 import Tensors
 
-/// Attention of new tokens to keys and values computed earlier: one query a row, each over rows of its own
-/// choice.
+/// Attention of new tokens to keys and values computed earlier: one query a row, each over rows of
+/// its own choice.
 extension MultiHeadAttention {
   /// Elements of one cached row: keys of all heads, then values of all heads.
   package var cachedRowCount: Int { heads * (keyDimension + valueDimension) }
 
-  /// Keys and values of the encoder's output, for cross-attention. Shapes: memory [tokens, dimension],
-  /// result [tokens, cachedRowCount].
+  /// Keys and values of the encoder's output, for cross-attention. Shapes: memory [tokens,
+  /// dimension], result [tokens, cachedRowCount].
   package func cacheMemory(_ memory: Matrix, _ pass: Pass) -> Matrix {
     guard let memoryProjection else { preconditionFailure("only cross-attention has a memory") }
     return memoryProjection.forward(memory, pass)

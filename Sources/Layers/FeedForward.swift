@@ -2,8 +2,8 @@ import Tensors
 
 /// FFN(x) = max(0, x W1^T + b1) W2^T + b2.
 ///
-/// Source: "Attention Is All You Need", equation 2. Shapes: x and result [tokens, dimension], hidden
-/// [tokens, inner].
+/// Source: "Attention Is All You Need", equation 2. Shapes: x and result [tokens, dimension],
+/// hidden [tokens, inner].
 package struct FeedForward: Sendable {
   let inner: Linear
   let outer: Linear

@@ -1,6 +1,7 @@
 import Tensors
 
-/// y = x W^T + b. Shapes: x [tokens, inputs], W [outputs, inputs], b [outputs], y [tokens, outputs].
+/// y = x W^T + b. Shapes: x [tokens, inputs], W [outputs, inputs], b [outputs], y [tokens,
+/// outputs].
 package struct Linear: Sendable {
   package let weight: Range<Int>
   package let bias: Range<Int>?
@@ -16,8 +17,8 @@ package struct Linear: Sendable {
     self.init(weight: weight, bias: bias, inputs: inputs, outputs: outputs)
   }
 
-  /// Several projections of one input side by side: their weights and biases lie next to each other in the
-  /// layout, so that one matrix product serves all.
+  /// Several projections of one input side by side: their weights and biases lie next to each other
+  /// in the layout, so that one matrix product serves all.
   package init(
     fused parts: [(name: String, outputs: Int)], inputs: Int, bias: Bool,
     in layout: inout ParameterLayout
@@ -63,7 +64,8 @@ package struct Linear: Sendable {
     return y
   }
 
-  /// Writes: parameter gradients into `gradients`; `inputGradient` = dy W, or += when `accumulateInput`.
+  /// Writes: parameter gradients into `gradients`; `inputGradient` = dy W, or += when
+  /// `accumulateInput`.
   package func backward(
     input x: Matrix, outputGradient dy: Matrix, _ pass: Pass, _ gradients: GradientTarget,
     inputGradient: Matrix, accumulateInput: Bool

@@ -5,13 +5,14 @@ import Tensors
 /// Equation: concat_h(softmax(Q_h K_h^T / sqrt(d_k)) V_h) W_O.
 /// Source: "Attention Is All You Need", section 3.2. No dropout on the attention weights, no biases
 /// unless asked for.
-/// Shapes: Q, K [tokens, heads * keyDimension], V [tokens, heads * valueDimension]; head h owns columns
-/// h * dimension ..< (h + 1) * dimension.
+/// Shapes: Q, K [tokens, heads * keyDimension], V [tokens, heads * valueDimension]; head h owns
+/// columns h * dimension ..< (h + 1) * dimension.
 package struct MultiHeadAttention: Sendable {
   package let heads: Int
   package let keyDimension: Int
   package let valueDimension: Int
-  /// Queries, keys and values of self-attention in one projection; queries alone of cross-attention.
+  /// Queries, keys and values of self-attention in one projection; queries alone of
+  /// cross-attention.
   package let inputProjection: Linear
   /// Keys and values of cross-attention.
   package let memoryProjection: Linear?

@@ -20,8 +20,8 @@ package struct ParameterEntry: Equatable, Sendable {
   package var range: Range<Int> { offset..<offset + count }
 }
 
-/// The order and extent of all parameters in one flat vector: the order of checkpoints, gradients and
-/// optimizer state alike. Tensors follow each other without gaps.
+/// The order and extent of all parameters in one flat vector: the order of checkpoints, gradients
+/// and optimizer state alike. Tensors follow each other without gaps.
 package struct ParameterLayout: Equatable, Sendable {
   package private(set) var entries: [ParameterEntry] = []
   package private(set) var count = 0

@@ -1,8 +1,8 @@
 import Core
 import Tensors
 
-/// What one run of a micro-batch through the model needs besides its input: the weights, scratch memory
-/// and where in the run it stands, which decides its dropout masks.
+/// What one run of a micro-batch through the model needs besides its input: the weights, scratch
+/// memory and where in the run it stands, which decides its dropout masks.
 package struct Pass {
   package let weights: Vector
   package let arena: Arena

@@ -2,11 +2,12 @@ import Tensors
 
 /// The connection around a sub-layer f.
 ///
-/// Equation: post-norm LayerNorm(x + dropout(f(x))), as the paper; pre-norm x + dropout(f(LayerNorm(x))).
+/// Equation: post-norm LayerNorm(x + dropout(f(x))), as the paper; pre-norm x +
+/// dropout(f(LayerNorm(x))).
 /// Source: "Attention Is All You Need", sections 3.1 and 5.4; pre-norm: Xiong et al., 2020.
 ///
-/// A block calls, in this order: `enter`, its sub-layer, `leave`; and backwards `leaveBackward`, the
-/// sub-layer's backward into `bodyInputGradient`, `enterBackward`.
+/// A block calls, in this order: `enter`, its sub-layer, `leave`; and backwards `leaveBackward`,
+/// the sub-layer's backward into `bodyInputGradient`, `enterBackward`.
 package struct Residual: Sendable {
   let norm: LayerNorm
   let isPostNorm: Bool
@@ -47,8 +48,8 @@ package struct Residual: Sendable {
     return Left(saved: saved, output: saved.output)
   }
 
-  /// Turns the gradient of the block's output, in place, into that of the residual branch and returns the
-  /// gradient of the sub-layer's output.
+  /// Turns the gradient of the block's output, in place, into that of the residual branch and
+  /// returns the gradient of the sub-layer's output.
   package func leaveBackward(
     _ left: Left, gradient: Matrix, _ pass: Pass, _ gradients: GradientTarget
   ) -> Matrix {

@@ -10,8 +10,8 @@ package struct TokenEmbedding: Sendable {
   package let vocabularySize: Int
   package let dimension: Int
 
-  /// Declares `embedding/weight`, normal with deviation d^-0.5, so that scaled inputs and logits both start
-  /// near unit variance.
+  /// Declares `embedding/weight`, normal with deviation d^-0.5, so that scaled inputs and logits
+  /// both start near unit variance.
   package init(vocabularySize: Int, dimension: Int, in layout: inout ParameterLayout) {
     weight = layout.append(
       "embedding/weight", [vocabularySize, dimension],
@@ -51,8 +51,8 @@ package struct InputEmbedding: Sendable {
     return x
   }
 
-  /// Writes: the embedding's gradient is always accumulated (the output projection wrote it first); `gradient`
-  /// is overwritten.
+  /// Writes: the embedding's gradient is always accumulated (the output projection wrote it first);
+  /// `gradient` is overwritten.
   package func backward(
     _ sequences: PackedSequences, gradient: Matrix, _ pass: Pass, _ gradients: GradientTarget
   ) {

@@ -1,7 +1,7 @@
 import Tensors
 
-/// Projection to the vocabulary by the shared embedding, softmax and cross entropy, forward and backward in
-/// one sweep over chunks of rows, so that the logits of all tokens never exist at once.
+/// Projection to the vocabulary by the shared embedding, softmax and cross entropy, forward and
+/// backward in one sweep over chunks of rows, so that the logits of all tokens never exist at once.
 package struct VocabularyLoss: Sendable {
   let embedding: TokenEmbedding
   let smoothing: Float
@@ -23,8 +23,8 @@ package struct VocabularyLoss: Sendable {
 
   /// The loss and its gradient times `gradientScale`.
   ///
-  /// Writes: `hiddenGradient` (overwritten); the embedding's gradient (overwritten by the first chunk
-  /// unless `gradients` accumulates).
+  /// Writes: `hiddenGradient` (overwritten); the embedding's gradient (overwritten by the first
+  /// chunk unless `gradients` accumulates).
   package func train(
     _ hidden: Matrix, targets: [Int32], gradientScale: Float, _ pass: Pass,
     _ gradients: GradientTarget, hiddenGradient: Matrix
@@ -48,8 +48,8 @@ package struct VocabularyLoss: Sendable {
     min(tokens, chunkRows) * embedding.vocabularySize + 16
   }
 
-  /// Enough rows that reading the embedding for each chunk costs little beside the products, few enough
-  /// that the logits stay in the last-level cache.
+  /// Enough rows that reading the embedding for each chunk costs little beside the products, few
+  /// enough that the logits stay in the last-level cache.
   private var chunkRows: Int { max(64, Self.chunkElements / embedding.vocabularySize / 64 * 64) }
   private static let chunkElements = 1 << 24
 

@@ -118,8 +118,8 @@ struct DecoderBlock {
       feedForwardEntered: feedForwardEntered, feedForward: fed, feedForwardLeft: feedForwardLeft)
   }
 
-  /// Turns the gradient of the output, in place, into that of the input; adds that of the encoder's output
-  /// to `memoryGradient`.
+  /// Turns the gradient of the output, in place, into that of the input; adds that of the encoder's
+  /// output to `memoryGradient`.
   func backward(
     _ saved: Saved, _ extents: Extents, gradient: Matrix, memoryGradient: Matrix, _ pass: Pass,
     _ gradients: GradientTarget

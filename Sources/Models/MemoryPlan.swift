@@ -69,11 +69,11 @@ extension Transformer {
     return saved + scratch
   }
 
-  /// Floating-point operations of one training step over a micro-batch: three times those of the forward
-  /// pass, two a multiply-add; embedding look-ups and element-wise work are not counted.
+  /// Floating-point operations of one training step over a micro-batch: three times those of the
+  /// forward pass, two a multiply-add; embedding look-ups and element-wise work are not counted.
   ///
-  /// Equation: 6 (sum of weight-matrix products over their tokens) + 12 heads (d_k + d_v) / 2 (query-key
-  /// pairs), causal attention counted in full.
+  /// Equation: 6 (sum of weight-matrix products over their tokens) + 12 heads (d_k + d_v) / 2
+  /// (query-key pairs), causal attention counted in full.
   package func trainingOperations(_ bounds: BatchBounds) -> Double {
     let (s, t, d) = (bounds.sourceTokens, bounds.targetTokens, shape.dimension)
     let attention = d * shape.heads * (shape.keyDimension + shape.valueDimension)

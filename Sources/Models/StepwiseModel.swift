@@ -1,7 +1,7 @@
 import Tensors
 
-/// A live hypothesis of a search: which sentence it belongs to, which hypothesis of the previous step it
-/// continues, and the token it appends.
+/// A live hypothesis of a search: which sentence it belongs to, which hypothesis of the previous
+/// step it continues, and the token it appends.
 package struct HypothesisStep: Equatable, Sendable {
   package var sentence: Int
   /// Row of the previous `advance`; ignored at the first.
@@ -15,8 +15,8 @@ package struct HypothesisStep: Equatable, Sendable {
   }
 }
 
-/// A model that extends hypotheses by one token at a time and remembers their prefixes, so that a new
-/// token does not recompute them.
+/// A model that extends hypotheses by one token at a time and remembers their prefixes, so that a
+/// new token does not recompute them.
 package protocol StepwiseModel: AnyObject {
   var vocabularySize: Int { get }
 

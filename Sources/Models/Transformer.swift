@@ -2,8 +2,8 @@ import Core
 import Layers
 import Tensors
 
-/// The encoder-decoder Transformer: which parameters it has, how a micro-batch runs through it forward and
-/// backward.
+/// The encoder-decoder Transformer: which parameters it has, how a micro-batch runs through it
+/// forward and backward.
 ///
 /// Source: "Attention Is All You Need". Holds no weights: they come with each `Pass`.
 package struct Transformer: Sendable {
@@ -17,7 +17,8 @@ package struct Transformer: Sendable {
   /// Pre-norm only: the norms behind the last blocks.
   let finalNorms: (encoder: LayerNorm, decoder: LayerNorm)?
 
-  /// - Parameter longestSequence: how many positions the sinusoids cover at least; learned positions cover
+  /// - Parameter longestSequence: how many positions the sinusoids cover at least; learned
+  ///   positions cover
   ///   `shape.maximumLength`, always.
   package init(_ shape: TransformerShape, longestSequence: Int = 0) {
     var layout = ParameterLayout()
@@ -63,7 +64,8 @@ package struct Transformer: Sendable {
 
   /// Runs a micro-batch forward and backward.
   ///
-  /// The loss gradient is multiplied by `gradientScale`: one over the step's global count of target tokens.
+  /// The loss gradient is multiplied by `gradientScale`: one over the step's global count of target
+  /// tokens.
   /// Writes: every parameter's gradient, overwritten or accumulated as `gradients` says.
   package func train(
     _ batch: MicroBatch, smoothing: Float, gradientScale: Float, _ pass: Pass,

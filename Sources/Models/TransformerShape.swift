@@ -23,7 +23,8 @@ package struct TransformerShape: Equatable, Sendable {
   package var norm = Norm.post
   package var positions = Positions.sinusoidal
   package var attentionBias = false
-  /// The longest sequence learned positions cover, special tokens included; sinusoids have no limit.
+  /// The longest sequence learned positions cover, special tokens included; sinusoids have no
+  /// limit.
   package var maximumLength = 1024
 
   package init(vocabularySize: Int) { self.vocabularySize = vocabularySize }

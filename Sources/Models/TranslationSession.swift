@@ -2,8 +2,8 @@ import Core
 import Layers
 import Tensors
 
-/// Extends translations of some source sentences token by token, with the encoder run once and the keys and
-/// values of every prefix kept.
+/// Extends translations of some source sentences token by token, with the encoder run once and the
+/// keys and values of every prefix kept.
 package final class TranslationSession: StepwiseModel {
   private let model: Transformer
   private let pass: Pass
@@ -46,9 +46,11 @@ package final class TranslationSession: StepwiseModel {
         + max(longest, limits.steps) + 64)
     pass = Pass(evaluating: weights, arena: Arena(capacity: capacity))
     let rowCount = model.decoder.first?.selfAttention.cachedRowCount ?? 0
+    let stepCount = limits.hypotheses * rowCount + 16
     cache = Arena(
       capacity: model.decoder.count
-        * (sources.tokens.count * rowCount + limits.steps * (limits.hypotheses * rowCount + 16) + 16))
+        * (sources.tokens.count * rowCount + limits.steps * stepCount + 16)
+    )
 
     let extents = MultiHeadAttention.Extents(
       queries: sources.offsets, keys: sources.offsets, causal: false)

@@ -1,6 +1,7 @@
 /// A borrowed run of floats. Its owner (a `FloatBuffer` or an `Arena`) must outlive it.
 package struct Vector: @unchecked Sendable {
-  // Unchecked: a view is passed between threads only by code that partitions it into disjoint parts.
+  // Unchecked: a view is passed between threads only by code that partitions it into disjoint
+  // parts.
   package let base: UnsafeMutablePointer<Float>
   package let count: Int
 

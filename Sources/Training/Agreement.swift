@@ -3,8 +3,8 @@ import Foundation
 import Messaging
 
 extension Communicator {
-  /// Runs `body` on every rank; when it fails anywhere, every rank throws the failure of the lowest such
-  /// rank, so that the job ends with one message and one exit code.
+  /// Runs `body` on every rank; when it fails anywhere, every rank throws the failure of the lowest
+  /// such rank, so that the job ends with one message and one exit code.
   ///
   /// Collective. `body` itself must not wait for other ranks after a failure of its own.
   func together<Value>(_ body: () throws(Failure) -> Value) throws(Failure) -> Value {

@@ -53,10 +53,11 @@ private struct EngineState: StateSource {
 }
 
 extension StepEngine {
-  /// Saves a checkpoint and removes old ones; the rank with a publisher writes, the others serve their
-  /// moments.
+  /// Saves a checkpoint and removes old ones; the rank with a publisher writes, the others serve
+  /// their moments.
   ///
-  /// Collective. Throws: where it writes, what `CheckpointStore` throws; the other ranks are through then.
+  /// Collective. Throws: where it writes, what `CheckpointStore` throws; the other ranks are
+  /// through then.
   func save(_ progress: Progress, _ publisher: Publisher?) throws(Failure) -> SavedCheckpoint? {
     guard let publisher else {
       for moment in ShardedOptimizer.Moment.allCases {

@@ -1,7 +1,7 @@
 import Core
 
-/// Turns configuration and what the ranks agreed on into what happens after a step: a pure function, the
-/// same on every rank.
+/// Turns configuration and what the ranks agreed on into what happens after a step: a pure
+/// function, the same on every rank.
 package struct Coordinator: Sendable {
   private let configuration: RunConfiguration
 

@@ -1,4 +1,5 @@
-/// What a run says about itself before its first step, so that a mistake is seen before it costs an hour.
+/// What a run says about itself before its first step, so that a mistake is seen before it costs an
+/// hour.
 package struct RunDescription: Equatable, Sendable {
   package var runPath: String
   /// The step that was done last; nil in a new run.
@@ -20,6 +21,29 @@ package struct RunDescription: Equatable, Sendable {
   package var tokensPerStep: Int
   /// By purpose, of the rank that has the most lanes.
   package var memory: [MemoryPart]
+
+  package init(
+    runPath: String, resumedStep: Int?, ranks: Int, hosts: Int, lanes: Int, blasKernels: String,
+    model: RunConfiguration.ModelGroup, parameterCount: Int, dataPath: String, trainingPairs: Int,
+    excludedPairs: Int, validationPairs: Int, vocabularySize: Int, tokensPerStep: Int,
+    memory: [MemoryPart]
+  ) {
+    self.runPath = runPath
+    self.resumedStep = resumedStep
+    self.ranks = ranks
+    self.hosts = hosts
+    self.lanes = lanes
+    self.blasKernels = blasKernels
+    self.model = model
+    self.parameterCount = parameterCount
+    self.dataPath = dataPath
+    self.trainingPairs = trainingPairs
+    self.excludedPairs = excludedPairs
+    self.validationPairs = validationPairs
+    self.vocabularySize = vocabularySize
+    self.tokensPerStep = tokensPerStep
+    self.memory = memory
+  }
 
   /// A part of the memory a rank plans to use.
   package struct MemoryPart: Equatable, Sendable {

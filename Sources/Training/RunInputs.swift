@@ -12,8 +12,8 @@ package struct RunInputs {
   /// What the largest micro-batch of training or validation takes.
   package let bounds: BatchBounds
 
-  /// Throws: as `Dataset.init` and `Loader.init`; `Failure` (.configuration) when learned positions do
-  /// not cover the data.
+  /// Throws: as `Dataset.init` and `Loader.init`; `Failure` (.configuration) when learned positions
+  /// do not cover the data.
   package init(_ configuration: RunConfiguration) throws(Failure) {
     dataset = try Dataset(path: configuration.data.path)
     let microBatches = configuration.batch.lanes * configuration.batch.microBatches

@@ -4,8 +4,8 @@ import Messaging
 import Models
 import Tensors
 
-/// Times whole training steps on synthetic sentences, beside the fastest matrix product this machine does
-/// in the same run.
+/// Times whole training steps on synthetic sentences, beside the fastest matrix product this
+/// machine does in the same run.
 package struct StepBenchmark {
   /// Medians over the measured steps; per rank where it says so.
   package struct Result: Codable, Equatable, Sendable {

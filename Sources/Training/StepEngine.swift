@@ -6,10 +6,11 @@ import Optimizers
 import Parallelism
 import Tensors
 
-/// The numeric part of a training step on one rank: lanes forward and backward, gradient sum, update.
+/// The numeric part of a training step on one rank: lanes forward and backward, gradient sum,
+/// update.
 ///
-/// The result is a function of weights, moments, step number, settings and micro-batches; how the lanes
-/// are spread over ranks changes no bit of it.
+/// The result is a function of weights, moments, step number, settings and micro-batches; how the
+/// lanes are spread over ranks changes no bit of it.
 package final class StepEngine {
   /// What a step depends on besides its data and the model.
   package struct Settings: Sendable {

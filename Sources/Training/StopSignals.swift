@@ -1,8 +1,8 @@
 import Foundation
 import Synchronization
 
-/// What somebody outside asked of the run; bits are combined over all ranks, so that one rank that hears a
-/// signal is enough.
+/// What somebody outside asked of the run; bits are combined over all ranks, so that one rank that
+/// hears a signal is enough.
 package struct Requests: OptionSet, Sendable {
   package let rawValue: UInt64
 

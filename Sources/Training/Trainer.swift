@@ -43,10 +43,12 @@ package final class Trainer {
     validation = Validation(inputs.validation)
   }
 
-  /// Trains until the configured number of steps is done, somebody asks to stop, or the run diverges.
+  /// Trains until the configured number of steps is done, somebody asks to stop, or the run
+  /// diverges.
   ///
-  /// Collective. Throws: `Failure` of this rank alone (a broken shard, a lost peer), after which the job
-  /// can only be aborted; or `.inputOutput` on every rank when the last state could not be saved.
+  /// Collective. Throws: `Failure` of this rank alone (a broken shard, a lost peer), after which
+  /// the job can only be aborted; or `.inputOutput` on every rank when the last state could not be
+  /// saved.
   package func run() throws(Failure) -> Coordinator.End {
     guard progress.step < configuration.train.steps else { return .finished }
     let prefetcher = Prefetcher(
@@ -100,7 +102,8 @@ package final class Trainer {
     observer.stepped(record)
     if !outcome.isUpdated {
       notice(
-        "step \(progress.step): loss or gradient is not finite; the update was skipped on all ranks",
+        "step \(progress.step): loss or gradient is not finite; the update was skipped on all"
+          + " ranks",
         fault: "non-finite")
     }
     if let problem = directory.events.takeProblem() { observer.noticed(problem) }
@@ -151,7 +154,8 @@ package final class Trainer {
     try communicator.together { () throws(Failure) in
       if let problem, end != .diverged { throw problem }
     }
-    directory?.events.append(end == .stopped ? .stop : .end, [.init("step", .integer(progress.step))])
+    directory?.events.append(
+      end == .stopped ? .stop : .end, [.init("step", .integer(progress.step))])
     logger.info("ended: \(end)", metadata: stepMetadata)
     return end
   }

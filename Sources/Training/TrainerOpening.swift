@@ -8,7 +8,8 @@ import Parallelism
 import Tensors
 
 extension Trainer {
-  /// Opens data and run directory and takes the newest checkpoint that verifies, or initial weights.
+  /// Opens data and run directory and takes the newest checkpoint that verifies, or initial
+  /// weights.
   ///
   /// Collective. Throws: the same `Failure` on every rank, so that one of them can report it.
   package static func open(
@@ -119,7 +120,9 @@ extension Trainer {
       throw Failure(
         .badData,
         "\(inputs.dataset.path): is not the dataset \(checkpoint.path) was trained on (digest"
-          + " \(inputs.dataset.digest), expected \(header.datasetDigest)); use that or another --run")
+          + " \(inputs.dataset.digest), expected \(header.datasetDigest));"
+          + " use that or another --run"
+      )
     }
     let saved = try RunConfiguration.decode(
       yaml: header.configurationYAML, name: "\(checkpoint.path)/checkpoint.h5:/configuration/yaml")

@@ -77,8 +77,8 @@ struct BenchStepCommand: ParsableCommand {
     print(
       """
       \(ProgressLine.grouped(result.parameters)) parameters, \
-      \(ProgressLine.grouped(result.tokensPerStep)) source and target tokens a step in sentences of \
-      \(result.sentenceLength), ranks \(result.ranks), OpenBLAS kernels \(result.blasKernels)
+      \(ProgressLine.grouped(result.tokensPerStep)) source and target tokens a step in sentences \
+      of \(result.sentenceLength), ranks \(result.ranks), OpenBLAS kernels \(result.blasKernels)
         step             \(String(format: "%.3f", result.stepSeconds)) s, \
       \(ProgressLine.grouped(result.tokensPerSecond)) source and target tokens/s
         a rank           \(rounded(result.gigaflopsPerSecond)) GFLOP/s, \

@@ -14,8 +14,8 @@ struct LoadedTranslator {
 
   /// Opens a checkpoint, or the newest one that verifies of a run directory.
   ///
-  /// Throws: `Failure` if there is none, if it is damaged, or if model, tokenizer and configuration in
-  /// it do not fit each other.
+  /// Throws: `Failure` if there is none, if it is damaged, or if model, tokenizer and configuration
+  /// in it do not fit each other.
   init(checkpoint path: String) throws(Failure) {
     let checkpoint = try Checkpoint.open(path, report: CommandLineEntry.say)
     tokenizer = try Tokenizer(

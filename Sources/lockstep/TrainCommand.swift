@@ -62,7 +62,8 @@ struct TrainCommand: ParsableCommand {
       case .diverged:
         CommandLineEntry.say(
           isFirst
-            ? "\(runPath): loss or gradient was not finite \(Coordinator.nonFiniteLimit) steps in a row;"
+            ? "\(runPath): loss or gradient was not finite \(Coordinator.nonFiniteLimit) steps"
+              + " in a row;"
               + " lower the learning rate or set optimizer.clip_norm, and start from an earlier"
               + " checkpoint" : nil)
         throw ArgumentParser.ExitCode(Core.ExitCode.diverged.rawValue)
@@ -78,13 +79,15 @@ struct TrainCommand: ParsableCommand {
 
 /// Makes the process compute with the kernels the configuration names; may start it again.
 ///
-/// A configuration that cannot be read is reported later, by one rank, after all have found each other.
+/// A configuration that cannot be read is reported later, by one rank, after all have found each
+/// other.
 func prepareKernels(_ config: String, _ overrides: [String]) throws {
   let configured = try? RunConfiguration.load(path: config, overrides: overrides)
   try prepareKernels(configured?.runtime.blasKernels)
 }
 
-/// Makes the process compute with the best kernels of this CPU, or the named ones; may start it again.
+/// Makes the process compute with the best kernels of this CPU, or the named ones; may start it
+/// again.
 func prepareKernels(_ name: String? = nil) throws {
   try KernelSelection.requireFeatures(
     compiled: KernelSet.compiledFeatures, cpu: KernelSelection.cpuFeatures())

@@ -1,7 +1,7 @@
 import Checkpoints
 import Core
 import Foundation
-import Models
+import Layers
 import Tensors
 import Testing
 

@@ -3,8 +3,8 @@ import Foundation
 import Models
 import Tensors
 
-/// A model whose scores are a hash of the sentence and the whole prefix: any mistake in rows, parents
-/// or tokens changes them.
+/// A model whose scores are a hash of the sentence and the whole prefix: any mistake in rows,
+/// parents or tokens changes them.
 final class HistoryModel: StepwiseModel {
   let vocabularySize: Int
   /// Seeds, one a sentence.

@@ -49,7 +49,8 @@ import Testing
     (source: [8, 8], target: [8, 8, 8]),
   ])
 
-  /// Every gradient of the whole model equals the central difference of the twin's loss, to Float accuracy.
+  /// Every gradient of the whole model equals the central difference of the twin's loss, to Float
+  /// accuracy.
   @Test(arguments: Variant.allCases, [Float(0), 0.3])
   func everyGradientMatchesCentralDifferences(variant: Variant, dropout: Float) {
     let model = Transformer(variant.shape, longestSequence: 12)

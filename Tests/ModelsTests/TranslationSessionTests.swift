@@ -4,8 +4,8 @@ import Tensors
 import Testing
 
 @Suite struct TranslationSessionTests {
-  /// Step by step with cached keys and values equals the whole target at once (the Double twin), also when
-  /// hypotheses branch and swap rows.
+  /// Step by step with cached keys and values equals the whole target at once (the Double twin),
+  /// also when hypotheses branch and swap rows.
   @Test(arguments: [GradientTests.Variant.paper, .preNorm, .learnedPositions, .attentionBias])
   func cachedStepsMatchTheWholeTarget(variant: GradientTests.Variant) {
     let model = Transformer(variant.shape, longestSequence: 12)

@@ -224,7 +224,7 @@ def train(c: dict, initial: dict[str, np.ndarray], dtype: torch.dtype):
 def determined(c: dict) -> np.ndarray:
     """Which elements have a gradient that is not zero by symmetry.
 
-    A key bias shifts all scores of a query alike, which the softmax ignores: its gradient is nothing
+    A key bias shifts all scores of a query alike, which softmax ignores: its gradient is nothing
     but rounding, which Adam scales up to full steps. The loss does not depend on it.
     """
     return np.concatenate([

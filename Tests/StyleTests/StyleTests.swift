@@ -35,7 +35,7 @@ import Testing
     for (number, module) in imports(file) {
       guard let face = Self.facesOfLibraries[module] else { continue }
       #expect(
-        file.path.hasPrefix("Sources/\(face)/"),
+        file.path.hasPrefix("Sources/\(face)/") || file.path.hasPrefix("Tests/\(face)Tests/"),
         "\(file.path):\(number): only \(face) imports \(module)")
     }
   }

@@ -119,7 +119,8 @@ func expectClose(
     softmaxRows(p, causal: causal)
     let visible = { (row: Int) in causal ? min(row + 1, n) : n }
     func twin(_ row: Int, _ values: [Double]) -> [Double] {
-      Reference.softmax(Array(values[..<visible(row)])) + Array(repeating: 0, count: n - visible(row))
+      Reference.softmax(Array(values[..<visible(row)]))
+        + Array(repeating: 0, count: n - visible(row))
     }
     expectClose(p, input.indices.map { twin($0, input[$0]) }, tolerance: 1e-6)
     let gradient = dy.view.matrix(rows: count, columns: n)
@@ -138,7 +139,8 @@ func expectClose(
     }
   }
 
-  /// Label smoothing spreads eps / V over all classes: golden value worked out by hand, then the twin.
+  /// Label smoothing spreads eps / V over all classes: golden value worked out by hand, then the
+  /// twin.
   @Test func labelSmoothingIsTheNamedVariant() {
     let x = FloatBuffer(count: 4)
     for i in 0..<4 { x.view.base[i] = [0, 1, 2, 3][i] }

@@ -78,7 +78,8 @@ extension Corpus {
     guard wanted < all.count else {
       throw Failure(
         .badData,
-        "expected more than \(wanted) pairs to hold out that many, found \(all.count); ask for fewer"
+        "expected more than \(wanted) pairs to hold out that many, found \(all.count);"
+          + " ask for fewer"
       )
     }
     let keys = all.map { pair in

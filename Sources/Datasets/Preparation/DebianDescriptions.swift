@@ -101,7 +101,8 @@ package struct DebianDescriptions: Sendable {
   }
 
   /// The synopsis and the paragraphs, each on one line; nil when the text is not UTF-8. A paragraph
-  /// of verbatim lines only is empty, and keeps its place so that the others find their translation.
+  /// of verbatim lines only is empty, and keeps its place so that the others find their
+  /// translation.
   private static func paragraphs(of lines: ControlFile.Lines, in file: ControlFile) -> [String]? {
     guard let synopsis = file.text(lines[0]) else { return nil }
     var result = [synopsis, ""]

@@ -30,7 +30,8 @@ package struct Dataset: Sendable {
       throw Failure(
         .badData,
         "\(path)/\(manifest.tokenizer.file): expected the tokenizer with XXH3"
-          + " \(manifest.tokenizer.digest), found \(tokenizer.digest); it belongs to another dataset"
+          + " \(manifest.tokenizer.digest), found \(tokenizer.digest);"
+          + " it belongs to another dataset"
       )
     }
     for split in Split.allCases {

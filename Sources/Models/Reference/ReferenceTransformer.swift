@@ -77,7 +77,9 @@ package struct ReferenceTransformer {
       }
     }
 
-    func optionalVector(_ name: String) -> [Double]? { layout[name].map { Array(values[$0.range]) } }
+    func optionalVector(_ name: String) -> [Double]? {
+      layout[name].map { Array(values[$0.range]) }
+    }
   }
 
   private func embed(

@@ -4,7 +4,8 @@ import Foundation
 package struct LossSum: Equatable, Sendable {
   /// Cross entropy against the smoothed targets, in nats: what training minimises.
   package var smoothed = 0.0
-  /// Negative log-likelihood of the targets themselves, in nats; its mean's exponential is the perplexity.
+  /// Negative log-likelihood of the targets themselves, in nats; its mean's exponential is the
+  /// perplexity.
   package var negativeLogLikelihood = 0.0
   package var tokens = 0
 
@@ -17,7 +18,8 @@ package struct LossSum: Equatable, Sendable {
   }
 }
 
-/// Cross entropy of rows of logits against targets with label smoothing; logits become the gradient.
+/// Cross entropy of rows of logits against targets with label smoothing; logits become the
+/// gradient.
 ///
 /// The target distribution is (1 - eps) on the target plus eps / V on every class.
 /// Equation: loss = lse(x) - (1 - eps) x_target - eps / V * sum_k x_k;

@@ -1,10 +1,11 @@
 import Core
 
-/// Inverted dropout: each element is zeroed with probability p and the others are scaled by 1 / (1 - p).
+/// Inverted dropout: each element is zeroed with probability p and the others are scaled by 1 / (1
+/// - p).
 ///
 /// Sixteen random bits decide an element, so p is rounded to a multiple of 2^-16. The mask is a
-/// function of the stream and the element's index alone: the backward pass draws it again instead of
-/// storing it.
+/// function of the stream and the element's index alone: the backward pass draws it again instead
+/// of storing it.
 /// Source: "Attention Is All You Need", section 5.4; Srivastava et al., 2014.
 package struct Dropout: Sendable {
   package let probability: Float
@@ -52,7 +53,11 @@ package struct Dropout: Sendable {
     _ count: Int, _ stream: RandomStream, wide: (Int, Wide) -> Void, tail: (Int, Float) -> Void
   ) {
     guard cut > 0 else {
-      forEachWide(count) { wide($0, Wide(repeating: 1)) } tail: { tail($0, 1) }
+      forEachWide(count) {
+        wide($0, Wide(repeating: 1))
+      } tail: {
+        tail($0, 1)
+      }
       return
     }
     let groups = count / Self.groupSize
@@ -71,8 +76,8 @@ package struct Dropout: Sendable {
   /// Elements decided by eight consecutive Philox blocks.
   private static let groupSize = 64
 
-  /// The four multipliers of a group: low halves of words 0 and 1, of words 2 and 3, then high halves;
-  /// words of one block lie side by side.
+  /// The four multipliers of a group: low halves of words 0 and 1, of words 2 and 3, then high
+  /// halves; words of one block lie side by side.
   @inline(__always) private func withMultipliers(
     _ stream: RandomStream, _ group: Int, _ body: (Int, Wide) -> Void
   ) {
@@ -83,8 +88,8 @@ package struct Dropout: Sendable {
     body(3, multiplier(second &>> 16))
   }
 
-  /// scale where bits >= cut, else 0: the sign of their difference is the mask. (A SIMD comparison of
-  /// integers is compiled to a loop over its elements.)
+  /// scale where bits >= cut, else 0: the sign of their difference is the mask. (A SIMD comparison
+  /// of integers is compiled to a loop over its elements.)
   @inline(__always) private func multiplier(_ bits: SIMD16<UInt32>) -> Wide {
     let sign = SIMD16<Int32>(truncatingIfNeeded: bits &- cut) &>> 31
     let scaleBits = SIMD16<Int32>(repeating: Int32(bitPattern: scale.bitPattern))
@@ -92,9 +97,9 @@ package struct Dropout: Sendable {
   }
 }
 
-/// Eight consecutive blocks of a stream at once, equal to `Philox.block`: words 0 and 1 of each block side
-/// by side, then words 2 and 3. The constants are Philox's, written out because those of another module
-/// are not inlined.
+/// Eight consecutive blocks of a stream at once, equal to `Philox.block`: words 0 and 1 of each
+/// block side by side, then words 2 and 3. The constants are Philox's, written out because those of
+/// another module are not inlined.
 @inline(__always) private func philoxBlocks(
   _ stream: RandomStream, first: Int
 ) -> (SIMD16<UInt32>, SIMD16<UInt32>) {

@@ -3,8 +3,8 @@ package let layerNormEpsilon: Float = 1e-5
 
 /// y = scale * xhat + bias, xhat = (x - mean) / sqrt(variance + epsilon), row by row.
 ///
-/// Keeps what the backward pass needs: `normalized` (xhat; may be the memory of x) and the reciprocal
-/// deviation of each row.
+/// Keeps what the backward pass needs: `normalized` (xhat; may be the memory of x) and the
+/// reciprocal deviation of each row.
 /// Source: Ba, Kiros, Hinton, "Layer Normalization", 2016.
 /// Shapes: x, normalized, y [rows, n]; scale, bias [n]; reciprocalDeviation [rows].
 package func layerNormForward(

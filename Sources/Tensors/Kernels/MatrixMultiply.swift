@@ -13,8 +13,8 @@ extension Matrix {
 
 /// c = scale * a b, or c += scale * a b when `accumulate`.
 ///
-/// Shapes: a [m, k], b [k, n], c [m, n]. Order: the BLAS kernel set fixes the order of sums for a shape;
-/// the library runs on one thread.
+/// Shapes: a [m, k], b [k, n], c [m, n]. Order: the BLAS kernel set fixes the order of sums for a
+/// shape; the library runs on one thread.
 package func multiply(
   _ a: Matrix, _ b: Matrix, into c: Matrix, scale: Float = 1, accumulate: Bool = false
 ) {

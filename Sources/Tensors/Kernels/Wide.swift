@@ -1,5 +1,5 @@
-/// Sixteen floats: the unit in which every kernel walks memory (one AVX-512 register, or two or four
-/// narrower ones).
+/// Sixteen floats: the unit in which every kernel walks memory (one AVX-512 register, or two or
+/// four narrower ones).
 typealias Wide = SIMD16<Float>
 
 extension Wide {

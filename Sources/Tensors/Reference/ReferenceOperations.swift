@@ -1,7 +1,8 @@
 import Core
 import Foundation
 
-/// Naive twins of the kernels, in Double and without any cleverness: what the fast ones are tested against.
+/// Naive twins of the kernels, in Double and without any cleverness: what the fast ones are tested
+/// against.
 package enum Reference {
   /// Rows of a matrix.
   package typealias Rows = [[Double]]
@@ -39,7 +40,8 @@ package enum Reference {
     return exponentials.map { $0 / total }
   }
 
-  /// Scaled dot-product attention of one sequence. Twin of `MultiHeadAttention` between its projections.
+  /// Scaled dot-product attention of one sequence. Twin of `MultiHeadAttention` between its
+  /// projections.
   package static func attention(
     query: Rows, key: Rows, value: Rows, heads: Int, causal: Bool
   ) -> Rows {

@@ -92,7 +92,8 @@ func prepareKernels(_ name: String? = nil) throws {
   try KernelSelection.requireFeatures(
     compiled: KernelSet.compiledFeatures, cpu: KernelSelection.cpuFeatures())
   let wanted = try KernelSelection.apply(name)
-  if let problem = KernelSelection.mismatch(wanted: wanted, loaded: KernelSet.blasCore) {
+  // Only a set somebody asked for is worth refusing to run; `auto` takes what the library has.
+  if name != nil, let problem = KernelSelection.mismatch(wanted: wanted, loaded: KernelSet.blasCore) {
     throw Failure(.configuration, problem)
   }
   KernelSet.useOneBLASThread()

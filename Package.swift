@@ -84,6 +84,10 @@ let package = Package(
         "Core", "Models", "Training", .product(name: "Logging", package: "swift-log"),
       ]),
     .testTarget(name: "ReportingTests", dependencies: ["Core", "Training", "Reporting"]),
+    // Starts the program itself, alone and under mpirun.
+    .testTarget(
+      name: "IntegrationTests",
+      dependencies: ["Core", "Tensors", "HDF5", "Layers", "Checkpoints", "lockstep"]),
     .testTarget(name: "StyleTests"),
   ],
   swiftLanguageModes: [.v6]

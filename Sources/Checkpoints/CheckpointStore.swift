@@ -70,27 +70,27 @@ package final class CheckpointStore {
 
   /// Opens the newest checkpoint that verifies; nil when the run has none at all.
   ///
-  /// Reports one line for each that does not verify.
+  /// Reports one line for each newer one that does not verify.
   /// Throws: `Failure(.badData)` when there are checkpoints and none verifies: starting over
   /// silently would throw the run away.
   package func newestVerified(report: (String) -> Void) throws(Failure) -> Checkpoint? {
     let generations = generations()
+    var problems: [String] = []
     for generation in generations {
       do throws(Failure) {
         let checkpoint = try Checkpoint(folder: generation.path)
         verified[generation.path] = identity(of: generation.path)
+        for problem in problems { report(problem + "; falling back to an older checkpoint") }
         return checkpoint
       } catch {
-        report("\(error.message); falling back to the checkpoint before step \(generation.step)")
+        problems.append(error.message)
       }
     }
-    guard generations.isEmpty else {
-      throw Failure(
-        .badData,
-        "\(folder): none of its \(generations.count) checkpoints verifies; restore one, or move "
-          + "the folder away to start from the beginning")
-    }
-    return nil
+    guard let newest = problems.first else { return nil }
+    throw Failure(
+      .badData,
+      "\(folder): none of its \(generations.count) checkpoints verifies (the newest: \(newest)); "
+        + "restore one, or move the folder away to start from the beginning")
   }
 
   /// Opens the newest checkpoints, oldest of them first, e.g. to average them.

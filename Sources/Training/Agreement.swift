@@ -7,7 +7,7 @@ extension Communicator {
   /// such rank, so that the job ends with one message and one exit code.
   ///
   /// Collective. `body` itself must not wait for other ranks after a failure of its own.
-  func together<Value>(_ body: () throws(Failure) -> Value) throws(Failure) -> Value {
+  package func together<Value>(_ body: () throws(Failure) -> Value) throws(Failure) -> Value {
     let result = Result { () throws(Failure) in try body() }
     var report: [UInt8] = []
     if case .failure(let failure) = result {

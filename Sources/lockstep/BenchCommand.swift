@@ -47,11 +47,14 @@ struct BenchStepCommand: ParsableCommand {
   }
 
   func run() throws {
-    try prepareKernels(config, overrides)
+    let kernels = Result { () throws(Failure) in try prepareKernels(config, overrides) }
     let communicator = try Launch.communicator()
     let isFirst = communicator.rank == 0
     do {
-      let configuration = try RunConfiguration.load(path: config, overrides: overrides)
+      let configuration = try communicator.together { () throws(Failure) in
+        try kernels.get()
+        return try RunConfiguration.load(path: config, overrides: overrides)
+      }
       let benchmark = try StepBenchmark(
         configuration, vocabularySize: vocabulary, length: length, communicator: communicator)
       let result = try benchmark.run(steps: steps)

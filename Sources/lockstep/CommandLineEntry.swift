@@ -9,6 +9,8 @@ enum CommandLineEntry {
   static func run<Root: ParsableCommand>(_ root: Root.Type) -> Never {
     // A reader that has seen enough (`| head`) ends the process without a word.
     signal(SIGPIPE, SIG_DFL)
+    // A file at its size limit fails its write like one on a full disk.
+    signal(SIGXFSZ, SIG_IGN)
     do {
       var command = try root.parseAsRoot()
       try command.run()

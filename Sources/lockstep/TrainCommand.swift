@@ -29,13 +29,17 @@ struct TrainCommand: ParsableCommand {
   var runPath: String
 
   func run() throws {
-    try prepareKernels(config, overrides)
+    // What is wrong is said once all ranks have found each other, and then by one of them.
+    let kernels = Result { () throws(Failure) in try prepareKernels(config, overrides) }
     let communicator = try Launch.communicator()
     let isFirst = communicator.rank == 0
     StopSignals.install()
     let trainer: Trainer
     do {
-      let configuration = try RunConfiguration.load(path: config, overrides: overrides)
+      let configuration = try communicator.together { () throws(Failure) in
+        try kernels.get()
+        return try RunConfiguration.load(path: config, overrides: overrides)
+      }
       trainer = try Trainer.open(
         configuration, run: runPath, commandLine: CommandLine.arguments, communicator: communicator,
         observer: TrainingConsole(isSilent: !isFirst))
@@ -79,16 +83,15 @@ struct TrainCommand: ParsableCommand {
 
 /// Makes the process compute with the kernels the configuration names; may start it again.
 ///
-/// A configuration that cannot be read is reported later, by one rank, after all have found each
-/// other.
-func prepareKernels(_ config: String, _ overrides: [String]) throws {
+/// A configuration that cannot be read is for the caller to report.
+func prepareKernels(_ config: String, _ overrides: [String]) throws(Failure) {
   let configured = try? RunConfiguration.load(path: config, overrides: overrides)
   try prepareKernels(configured?.runtime.blasKernels)
 }
 
 /// Makes the process compute with the best kernels of this CPU, or the named ones; may start it
 /// again.
-func prepareKernels(_ name: String? = nil) throws {
+func prepareKernels(_ name: String? = nil) throws(Failure) {
   try KernelSelection.requireFeatures(
     compiled: KernelSet.compiledFeatures, cpu: KernelSelection.cpuFeatures())
   let wanted = try KernelSelection.apply(name)

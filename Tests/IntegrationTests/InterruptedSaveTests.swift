@@ -1,0 +1,74 @@
+import Checkpoints
+import Foundation
+import Testing
+
+/// SIGKILL at system calls in the middle of a save, by strace.
+@Suite(.serialized, .timeLimit(.minutes(5))) struct InterruptedSaveTests {
+  /// A system call of the writing thread: the how manieth of its name.
+  private struct Place: CustomStringConvertible {
+    let call: String
+    let number: Int
+
+    var description: String { "\(call) number \(number)" }
+  }
+
+  private static let calls = ["openat", "fallocate", "pwrite64", "fsync", "renameat2", "unlink"]
+
+  private static let canTrace: Bool = {
+    guard let scratch = try? Scratch(),
+      let job = try? Job(["strace", "-o", "/dev/null", "true"], in: scratch)
+    else { return false }
+    return (try? job.outcome().exitCode) == 0
+  }()
+
+  @Test(.enabled(if: canTrace, "SKIPPED: needs strace and the right to trace"))
+  func aSaveThatIsCutOffAnywhereHarmsNothing() throws {
+    let scratch = try Scratch()
+    let whole = try TinyRun(steps: 15, name: "whole", in: scratch)
+    let log = scratch.path + "/strace.log"
+    let tracer = ["strace", "-f", "-y", "-qq", "-s", "0", "-e", "signal=none", "-o"]
+    let trace = tracer + [log, "-e", "trace=" + Self.calls.joined(separator: ",")]
+    let outcome = try Job(trace + whole.command(), in: scratch).outcome()
+    try #require(outcome.exitCode == 0, "\(outcome.error)")
+    let uninterrupted = try whole.result()
+
+    let places = try Self.places(ofSave: 10, in: String(contentsOfFile: log, encoding: .utf8))
+    try #require(places.count >= 8, "\(places)")
+    // Spread over the whole save, its first and last call among them.
+    let count = 8
+    for index in 0..<count {
+      let place = places[index * (places.count - 1) / (count - 1)]
+      let run = try TinyRun(steps: 15, name: "cut-\(index)", in: scratch)
+      let inject = [
+        "/dev/null", "-e", "trace=\(place.call)", "-e",
+        "inject=\(place.call):signal=KILL:when=\(place.number)",
+      ]
+      let killed = try Job(tracer + inject + run.command(), in: scratch).outcome()
+      #expect(killed.exitCode == 128 + SIGKILL, "\(place)")
+      #expect([[5], [5, 10]].contains(run.savedSteps), "\(place): \(run.savedSteps)")
+      var reports: [String] = []
+      let newest = try Checkpoint.open(run.path) { reports.append($0) }
+      #expect(newest.header.step == run.savedSteps.last)
+      #expect(reports == [], "\(place)")
+      #expect(try run.finish().differences(from: uninterrupted) == [], "\(place)")
+      let names = try FileManager.default.contentsOfDirectory(atPath: run.path + "/checkpoints")
+      #expect(names.allSatisfy { !$0.hasPrefix(".") }, "\(place): \(names)")
+    }
+  }
+
+  /// The calls that touch what the save of a step writes, in their order.
+  private static func places(ofSave step: Int, in log: String) -> [Place] {
+    var counts: [Substring: [String: Int]] = [:]
+    var places: [Place] = []
+    for line in log.split(separator: "\n") {
+      let words = line.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: true)
+      guard words.count == 2, let call = calls.first(where: { words[1].hasPrefix($0 + "(") })
+      else { continue }
+      counts[words[0], default: [:]][call, default: 0] += 1
+      if line.contains("/.tmp-step-\(step)") {
+        places.append(Place(call: call, number: counts[words[0]]?[call] ?? 0))
+      }
+    }
+    return places
+  }
+}

@@ -1,0 +1,204 @@
+import Foundation
+import Testing
+
+/// The program under test and how it is started.
+enum Program {
+  /// How the processes of a job come to be.
+  enum Launch: Hashable, Sendable, CustomTestStringConvertible {
+    /// One process without mpirun.
+    case alone
+    case mpirun(Int)
+
+    var testDescription: String {
+      switch self {
+      case .alone: "no mpirun"
+      case .mpirun(let ranks): "mpirun -np \(ranks)"
+      }
+    }
+
+    fileprivate var prefix: [String] {
+      switch self {
+      case .alone: []
+      case .mpirun(let ranks):
+        [
+          "mpirun", "-q", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle",
+          "1", "-np", String(ranks),
+        ]
+      }
+    }
+  }
+
+  static let repository = URL(fileURLWithPath: #filePath)
+    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
+
+  static let copyConfiguration = repository + "/configs/copy.yaml"
+
+  /// The build puts the program beside the test bundle.
+  static let path: String? = {
+    let runner = CommandLine.arguments.first.map { URL(fileURLWithPath: $0) }
+    return [runner?.deletingLastPathComponent(), Bundle.main.bundleURL]
+      .compactMap { $0?.appending(path: "lockstep").path }
+      .first { FileManager.default.isExecutableFile(atPath: $0) }
+  }()
+
+  static func command(_ arguments: [String], _ launch: Launch = .alone) throws -> [String] {
+    launch.prefix + [try #require(path, "lockstep is not beside the tests")] + arguments
+  }
+
+  /// For jobs that keep all they leave behind, even when killed, below `folder`.
+  static func environment(temporaryFolder folder: String) -> [String: String] {
+    ProcessInfo.processInfo.environment.merging(
+      [
+        "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+        "OMPI_MCA_btl_vader_backing_directory": folder, "TMPDIR": folder,
+      ], uniquingKeysWith: { $1 })
+  }
+}
+
+/// What a job has left: its exit code (128 + the signal that ended it) and what it said.
+struct Outcome {
+  let exitCode: Int32
+  let output: String
+  let error: String
+
+  var errorLines: [String] { error.split(separator: "\n").map(String.init) }
+}
+
+/// A running program whose words go to files; nothing of it outlives the value.
+final class Job {
+  struct TookTooLong: Error {
+    let command: [String]
+    let error: String
+  }
+
+  private let process = Process()
+  private let ended = DispatchSemaphore(value: 0)
+  private let stem: String
+
+  /// - Parameter input: bytes of standard input.
+  init(_ command: [String], input: Data = Data(), in scratch: Scratch) throws {
+    stem = scratch.path + "/job-\(UUID().uuidString)"
+    // Files, not pipes: a full pipe that nobody reads yet would stop the job.
+    try input.write(to: URL(fileURLWithPath: stem + ".in"))
+    for kind in [".out", ".err"] {
+      try Data().write(to: URL(fileURLWithPath: stem + kind))
+    }
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = command
+    process.currentDirectoryURL = URL(fileURLWithPath: scratch.path)
+    process.environment = Program.environment(temporaryFolder: scratch.path + "/tmp")
+    process.standardInput = try #require(FileHandle(forReadingAtPath: stem + ".in"))
+    process.standardOutput = try #require(FileHandle(forWritingAtPath: stem + ".out"))
+    process.standardError = try #require(FileHandle(forWritingAtPath: stem + ".err"))
+    process.terminationHandler = { [ended] _ in ended.signal() }
+    try process.run()
+  }
+
+  deinit { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }
+
+  var isRunning: Bool { process.isRunning }
+
+  func send(_ signal: Int32) { kill(process.processIdentifier, signal) }
+
+  /// Waits for the end, which must come before the deadline.
+  func outcome(deadlineSeconds: Double = 100) throws -> Outcome {
+    guard ended.wait(timeout: .now() + deadlineSeconds) == .success else {
+      throw TookTooLong(command: process.arguments ?? [], error: text(".err"))
+    }
+    ended.signal()
+    let isSignal = process.terminationReason == .uncaughtSignal
+    return Outcome(
+      exitCode: process.terminationStatus + (isSignal ? 128 : 0), output: text(".out"),
+      error: text(".err"))
+  }
+
+  private func text(_ kind: String) -> String {
+    let bytes = (try? Data(contentsOf: URL(fileURLWithPath: stem + kind))) ?? Data()
+    return String(decoding: bytes, as: UTF8.self)
+  }
+}
+
+/// A folder of one test; with it go the files and the processes that name it.
+final class Scratch {
+  let path: String
+
+  init() throws {
+    path =
+      FileManager.default.temporaryDirectory
+      .appending(path: "lockstep-it-\(UUID().uuidString)").path
+    try FileManager.default.createDirectory(
+      atPath: path + "/tmp", withIntermediateDirectories: true)
+  }
+
+  deinit {
+    kill()
+    try? FileManager.default.removeItem(atPath: path)
+  }
+
+  /// Every process whose command line names this folder: launchers, ranks, tracers.
+  var processes: [Int32] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+    return names.compactMap { Int32($0) }.filter { pid in
+      pid != getpid() && Scratch.commandLine(of: pid).contains(path)
+    }
+  }
+
+  /// The ranks among them: the program itself, not what launched it.
+  var ranks: [Int32] {
+    processes.filter { pid in
+      let executable = Scratch.commandLine(of: pid).prefix { $0 != "\0" }
+      return executable.hasSuffix("/lockstep")
+    }
+  }
+
+  /// SIGKILL for the whole job at once, as a lost machine would do it.
+  func kill() {
+    let deadline = Date.now.addingTimeInterval(20)
+    while true {
+      let living = processes
+      guard !living.isEmpty, .now < deadline else { return }
+      for pid in living { Foundation.kill(pid, SIGKILL) }
+      usleep(2000)
+    }
+  }
+
+  @discardableResult
+  func file(_ name: String, _ text: String) throws -> String {
+    try file(name, Data(text.utf8))
+  }
+
+  @discardableResult
+  func file(_ name: String, _ bytes: Data) throws -> String {
+    try bytes.write(to: URL(fileURLWithPath: "\(path)/\(name)"))
+    return "\(path)/\(name)"
+  }
+
+  /// Runs the program to its end.
+  func run(
+    _ arguments: [String], _ launch: Program.Launch = .alone, input: String = ""
+  ) throws -> Outcome {
+    try Job(try Program.command(arguments, launch), input: Data(input.utf8), in: self).outcome()
+  }
+
+  private static func commandLine(of pid: Int32) -> String {
+    // A zombie has none.
+    guard let file = fopen("/proc/\(pid)/cmdline", "r") else { return "" }
+    defer { fclose(file) }
+    var bytes = [UInt8](repeating: 0, count: 1 << 16)
+    let count = fread(&bytes, 1, bytes.count, file)
+    return String(decoding: bytes[..<count], as: UTF8.self)
+  }
+}
+
+/// Looks again every few milliseconds until it finds something.
+func eventually<Value>(
+  within seconds: Double = 60, _ what: String, _ look: () throws -> Value?
+) throws -> Value {
+  let deadline = Date.now.addingTimeInterval(seconds)
+  while true {
+    if let value = try look() { return value }
+    try #require(Date.now < deadline, "did not happen in \(seconds) s: \(what)")
+    usleep(2000)
+  }
+}

@@ -1,0 +1,170 @@
+import Core
+import Foundation
+import Testing
+
+extension Outcome {
+  /// Checks that the program refused with one clear line: nothing else on stderr, nothing on
+  /// stdout.
+  func expectRefusal(
+    _ code: ExitCode, naming words: [String] = [],
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) {
+    #expect(exitCode == code.rawValue, "\(error)", sourceLocation: sourceLocation)
+    #expect(errorLines.count == 1, "\(error)", sourceLocation: sourceLocation)
+    #expect(error.hasPrefix("lockstep: ") && error.hasSuffix("\n"), sourceLocation: sourceLocation)
+    #expect(output == "", sourceLocation: sourceLocation)
+    for word in words {
+      #expect(error.contains(word), "\(error)", sourceLocation: sourceLocation)
+    }
+  }
+}
+
+/// A configuration that cannot be meant.
+@Suite(.serialized, .timeLimit(.minutes(3))) struct ConfigurationRefusalTests {
+  @Test(arguments: [
+    ("seed: 1\ntrain:\n  stepz: 5\n", ["bad.yaml:3", "train.stepz", "train.steps"]),
+    ("model:\n  heads: many\n", ["bad.yaml:2", "model.heads", "many"]),
+    ("model:\n  dropout: 1.5\n", ["bad.yaml:2", "model.dropout"]),
+    ("batch:\n  lanes: 3\n", ["bad.yaml:2", "batch.lanes"]),
+    ("model: {dimension: 30, heads: 4}\n", ["model.heads"]),
+    ("model: [1, 2]\n", ["bad.yaml:1"]),
+    ("a: &x 1\nb: *x\n", ["bad.yaml:1"]),
+    ("schedule:\n  kind: cosine\n", ["schedule.peak"]),
+    ("", ["data.path"]),
+  ])
+  func aFileIsRefusedWithItsLine(yaml: String, words: [String]) throws {
+    let scratch = try Scratch()
+    let file = try scratch.file("bad.yaml", yaml)
+    let data = yaml.isEmpty ? [] : ["data.path=\(try CopyData.path)"]
+    let outcome = try scratch.run(["train", file, "--run", scratch.path + "/run"] + data)
+    outcome.expectRefusal(.configuration, naming: words)
+    #expect(!FileSystem.exists(scratch.path + "/run"))
+  }
+
+  @Test(
+    arguments: [
+      ("train.stepz=5", ExitCode.configuration, "train.steps"),
+      ("train.steps=many", .configuration, "train.steps"),
+      ("runtime.blas_kernels=Abacus", .configuration, "Abacus"),
+      ("steps", .usage, "key.path=value"),
+    ], [Program.Launch.alone, .mpirun(3)])
+  func anArgumentIsRefusedOnce(
+    refused: (argument: String, code: ExitCode, word: String), launch: Program.Launch
+  ) throws {
+    let scratch = try Scratch()
+    let outcome = try TinyRun([refused.argument], in: scratch).train(launch)
+    outcome.expectRefusal(refused.code, naming: [refused.word])
+    #expect(!FileSystem.exists(scratch.path + "/run"))
+  }
+
+  @Test(arguments: [Program.Launch.alone, .mpirun(3)])
+  func aMissingFileIsMissingInput(launch: Program.Launch) throws {
+    let scratch = try Scratch()
+    let outcome = try scratch.run(["train", "nowhere.yaml", "--run", "run"], launch)
+    outcome.expectRefusal(.missingInput, naming: ["nowhere.yaml"])
+  }
+
+  @Test func moreRanksThanLanesAreRefusedOnce() throws {
+    let scratch = try Scratch()
+    try TinyRun(["batch.lanes=2"], in: scratch).train(.mpirun(4))
+      .expectRefusal(.configuration, naming: ["2", "4", "lanes"])
+    try TinyRun(["parallel.replicas=4"], in: scratch).train(.mpirun(2))
+      .expectRefusal(.configuration, naming: ["parallel.replicas"])
+    #expect(!FileSystem.exists(scratch.path + "/run"))
+  }
+
+  @Test func aRunKeepsWhatDecidesItsSteps() throws {
+    let scratch = try Scratch()
+    let before = try TinyRun(steps: 5, in: scratch).finish()
+    let outcome = try TinyRun(["model.dropout=0.2", "seed=9"], steps: 9, in: scratch)
+      .train(.mpirun(2))
+    outcome.expectRefusal(
+      .configuration, naming: ["seed: 1 -> 9", "model.dropout: 0.1 -> 0.2"])
+    #expect(try TinyRun(in: scratch).result().differences(from: before) == [])
+  }
+}
+
+/// Text and shards that are not what they should be.
+@Suite(.serialized, .timeLimit(.minutes(3))) struct DataRefusalTests {
+  private let scratch: Scratch
+
+  init() throws { scratch = try Scratch() }
+
+  private func expectRefusal(
+    data: String, _ code: ExitCode, naming words: [String],
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    for launch in [Program.Launch.alone, .mpirun(2)] {
+      let run = try TinyRun(data: data, in: scratch)
+      try run.train(launch)
+        .expectRefusal(code, naming: words, sourceLocation: sourceLocation)
+      #expect(run.savedSteps == [])
+      #expect(!FileSystem.exists(run.path + "/config.yaml"))
+    }
+  }
+
+  @Test func aMissingDatasetIsMissingInput() throws {
+    try expectRefusal(data: scratch.path + "/nowhere", .missingInput, naming: ["nowhere"])
+  }
+
+  @Test func aMissingShardIsMissingInput() throws {
+    let data = try CopyData.copied(into: scratch)
+    try FileSystem.remove(data + "/train-00000.h5")
+    try expectRefusal(data: data, .missingInput, naming: ["train-00000.h5"])
+  }
+
+  @Test func aTruncatedShardIsBadData() throws {
+    let data = try CopyData.copied(into: scratch)
+    let bytes = try Data(contentsOf: URL(fileURLWithPath: data + "/train-00000.h5"))
+    try scratch.file("data/train-00000.h5", bytes.dropLast(100))
+    try expectRefusal(data: data, .badData, naming: ["train-00000.h5", "bytes"])
+  }
+
+  @Test func foreignHDF5IsNoShard() throws {
+    let data = try CopyData.copied(into: scratch)
+    let foreign = try TinyRun.trained + "/checkpoints/step-000000020/checkpoint.h5"
+    try FileSystem.remove(data + "/train-00000.h5")
+    try FileManager.default.copyItem(atPath: foreign, toPath: data + "/train-00000.h5")
+    try expectRefusal(data: data, .badData, naming: ["train-00000.h5"])
+  }
+
+  @Test func anyFolderIsNoDataset() throws {
+    try expectRefusal(data: scratch.path, .missingInput, naming: ["dataset.json"])
+    try scratch.file("dataset.json", "{}")
+    try expectRefusal(data: scratch.path, .badData, naming: ["dataset.json"])
+  }
+
+  @Test(arguments: [
+    (Data("a\nb\nc\n".utf8), Data("x\ny\n".utf8), ["3", "2"]),
+    (
+      Data("a\nb\n".utf8), Data([0x61, 0x0A, 0xC3, 0x28, 0x0A]), ["target.txt", "line 2", "UTF-8"]
+    ),
+    (Data(), Data(), []),
+  ])
+  func textThatIsNoParallelTextIsRefused(source: Data, target: Data, words: [String]) throws {
+    let source = try scratch.file("source.txt", source)
+    let target = try scratch.file("target.txt", target)
+    let outcome = try scratch.run(
+      ["prepare", "--source", source, "--target", target, "--out", scratch.path + "/made"])
+    #expect(outcome.exitCode == ExitCode.badData.rawValue, "\(outcome.error)")
+    let own = outcome.errorLines.filter { !$0.hasPrefix("prepare: ") }
+    #expect(own.count == 1 && own.first?.hasPrefix("lockstep: ") == true, "\(outcome.error)")
+    for word in words { #expect(outcome.error.contains(word), "\(outcome.error)") }
+    let names = try FileManager.default.contentsOfDirectory(atPath: scratch.path)
+    #expect(names.filter { $0.contains("made") } == [])
+  }
+
+  @Test func missingTextIsMissingInput() throws {
+    try scratch.run(["prepare", "--source", "no", "--target", "no", "--out", "made"])
+      .expectRefusal(.missingInput, naming: ["no"])
+    #expect(!FileSystem.exists(scratch.path + "/made"))
+  }
+
+  @Test func aFolderWithFilesIsNotOverwritten() throws {
+    let data = try CopyData.copied(into: scratch)
+    let before = try Data(contentsOf: URL(fileURLWithPath: data + "/dataset.json"))
+    try scratch.run(["prepare", "--preset", "copy", "--seed", "5", "--out", data])
+      .expectRefusal(.cannotCreate, naming: ["data"])
+    #expect(try Data(contentsOf: URL(fileURLWithPath: data + "/dataset.json")) == before)
+  }
+}

@@ -1,0 +1,102 @@
+import Core
+import Foundation
+import Testing
+
+/// What an interruption changes: nothing.
+@Suite(.serialized, .timeLimit(.minutes(5))) struct RestartTests {
+  private static let steps = 100
+
+  /// The run that nobody interrupts.
+  private static let uninterrupted = Result<RunResult, any Error> {
+    let scratch = try Scratch()
+    return try TinyRun(steps: steps, in: scratch).finish()
+  }
+
+  private func expectUninterrupted(_ result: RunResult) throws {
+    #expect(result.differences(from: try Self.uninterrupted.get()) == [])
+    #expect(result.stepCount == Self.steps)
+  }
+
+  @Test(arguments: [
+    (Program.Launch.alone, 1), (.alone, 2), (.mpirun(2), 3), (.mpirun(3), 4), (.mpirun(8), 5),
+  ])
+  func aKilledJobGoesOnAsIfNothingHadHappened(launch: Program.Launch, seed: Int) throws {
+    let scratch = try Scratch()
+    let run = try TinyRun(steps: Self.steps, in: scratch)
+    let stream = RandomStream(seed: UInt64(seed), purpose: .synthesis, site: 0, a: 0)
+    let step = 1 + Int(stream.uniform(at: 0) * 40)
+    let job = try run.start(launch)
+    try run.waitForStep(step, of: job)
+    scratch.kill()
+    #expect(try job.outcome().exitCode == 128 + SIGKILL)
+    #expect(scratch.processes == [])
+    try #require(run.savedSteps.last ?? 0 < Self.steps, "killed too late to prove anything")
+    try expectUninterrupted(run.finish(launch))
+  }
+
+  @Test func everyLaunchMayHaveAnotherNumberOfRanks() throws {
+    let scratch = try Scratch()
+    let run = try TinyRun(steps: Self.steps, in: scratch)
+    for (launch, step) in [(Program.Launch.mpirun(3), 12), (.mpirun(8), 31), (.alone, 55)] {
+      let job = try run.start(launch)
+      try run.waitForStep(step, of: job)
+      scratch.kill()
+      _ = try job.outcome()
+    }
+    try #require(run.savedSteps.last ?? 0 < Self.steps, "killed too late to prove anything")
+    try expectUninterrupted(run.finish(.mpirun(5)))
+  }
+
+  @Test(arguments: [
+    (Program.Launch.alone, SIGUSR1), (.mpirun(3), SIGUSR1), (.alone, SIGTERM),
+  ])
+  func askedToStopItSavesAndEndsResumable(launch: Program.Launch, signal: Int32) throws {
+    let scratch = try Scratch()
+    // No save on schedule: the one that is found was asked for.
+    let run = try TinyRun(["checkpoint.every=1000"], steps: Self.steps, in: scratch)
+    let job = try run.start(launch)
+    try run.waitForStep(7, of: job)
+    job.send(signal)
+    let outcome = try job.outcome()
+    #expect(outcome.exitCode == ExitCode.stoppedResumable.rawValue, "\(outcome.error)")
+    #expect(outcome.output.hasSuffix("stopped after saving; the same command goes on from here\n"))
+    #expect(outcome.error == "")
+    let step = try #require(run.savedSteps.first)
+    #expect(run.savedSteps.count == 1 && step >= 7 && step < Self.steps)
+    try expectUninterrupted(run.finish(launch))
+  }
+
+  @Test func askedToSaveItSavesAndGoesOn() throws {
+    let scratch = try Scratch()
+    let run = try TinyRun(["checkpoint.every=1000"], steps: Self.steps, in: scratch)
+    let job = try run.start()
+    try run.waitForStep(7, of: job)
+    job.send(SIGUSR2)
+    #expect(try job.outcome().exitCode == 0)
+    #expect(run.savedSteps.count == 2)
+    try expectUninterrupted(run.result())
+  }
+
+  @Test func aFinishedRunHasNothingLeftToDo() throws {
+    let scratch = try Scratch()
+    let run = try TinyRun(steps: 5, in: scratch)
+    let first = try run.finish()
+    let again = try run.finish(.mpirun(2))
+    #expect(again.differences(from: first) == [])
+    #expect(again.stepCount == 5)
+  }
+
+  @Test func aDeadRankTakesTheJobDown() throws {
+    let scratch = try Scratch()
+    let run = try TinyRun(steps: Self.steps * 100, in: scratch)
+    let job = try run.start(.mpirun(3))
+    try run.waitForStep(3, of: job)
+    let ranks = scratch.ranks
+    try #require(ranks.count == 3)
+    kill(try #require(ranks.max()), SIGKILL)
+    let outcome = try job.outcome(deadlineSeconds: 30)
+    #expect(outcome.exitCode != 0)
+    #expect(outcome.exitCode != ExitCode.stoppedResumable.rawValue)
+    try eventually(within: 10, "all ranks gone") { scratch.processes.isEmpty ? true : nil }
+  }
+}

@@ -45,9 +45,9 @@ package final class CheckpointStore {
   /// Writes, verifies and publishes a checkpoint.
   ///
   /// Order: pulls every piece from `source` once, vector by vector, as `StateVector.pieces` says.
-  /// Throws: `Failure` (.cannotCreate or .inputOutput when the disk fails, .badData when a later
-  /// incarnation of the run has saved, or what the source throws); temporaries are gone, everything
-  /// published is untouched.
+  /// Throws: `Failure` (.cannotCreate or .inputOutput when the disk fails, .inputOutput also when a
+  /// later incarnation of the run has saved, or what the source throws); temporaries are gone,
+  /// everything published is untouched.
   package func save(
     _ header: CheckpointHeader, layout: ParameterLayout, from source: some StateSource,
     hasMoments: Bool = true

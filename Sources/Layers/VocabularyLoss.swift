@@ -48,8 +48,8 @@ package struct VocabularyLoss: Sendable {
     min(tokens, chunkRows) * embedding.vocabularySize + 16
   }
 
-  /// Enough rows that reading the embedding for each chunk costs little beside the products, few
-  /// enough that the logits stay in the last-level cache.
+  /// Enough rows that reading the embedding and its gradient for each chunk costs little beside the
+  /// products; the logits then take 64 MiB at most.
   private var chunkRows: Int { max(64, Self.chunkElements / embedding.vocabularySize / 64 * 64) }
   private static let chunkElements = 1 << 24
 

@@ -3,9 +3,10 @@ import Foundation
 
 /// How this process came to be.
 package enum Launch {
-  /// True in a process that OpenMPI's mpirun started.
+  /// True in a process that OpenMPI's mpirun or Slurm's srun with PMIx started.
   package static var isByMPI: Bool {
-    ProcessInfo.processInfo.environment["OMPI_COMM_WORLD_SIZE"] != nil
+    let environment = ProcessInfo.processInfo.environment
+    return environment["OMPI_COMM_WORLD_SIZE"] != nil || environment["PMIX_RANK"] != nil
   }
 
   /// The communicator of this process: MPI's under mpirun, a rank alone otherwise.

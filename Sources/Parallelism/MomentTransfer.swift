@@ -37,32 +37,6 @@ extension ShardedOptimizer {
     try communicator.exchange(transfers)
   }
 
-  /// Streams a whole moment to rank 0, where `body` gets consecutive pieces from parameter 0 on.
-  ///
-  /// Collective. A `body` that throws is not called again, but the transfer ends on all ranks
-  /// before its error leaves rank 0: the other ranks do not wait for ever.
-  package func forEachMomentPiece(
-    _ moment: Moment, pieceCount: Int = 1 << 20,
-    _ body: (Range<Int>, Vector) throws(Failure) -> Void
-  ) throws(Failure) {
-    precondition(pieceCount > 0, "a piece has elements")
-    let isReader = communicator.rank == 0
-    let room = FloatBuffer(count: isReader ? min(pieceCount, ownership.parameterCount) : 0)
-    var failure: Failure?
-    for start in stride(from: 0, to: ownership.parameterCount, by: pieceCount) {
-      let piece = start..<min(ownership.parameterCount, start + pieceCount)
-      guard isReader else {
-        try readMoment(moment, piece, into: nil)
-        continue
-      }
-      let target = room.view[0..<piece.count]
-      try readMoment(moment, piece, into: target)
-      guard failure == nil else { continue }
-      do throws(Failure) { try body(piece, target) } catch { failure = error }
-    }
-    if let failure { throw failure }
-  }
-
   /// Fills the own part of a moment; resuming works with any number of ranks.
   ///
   /// - Parameter read: writes the moment of the given parameters into the given floats.

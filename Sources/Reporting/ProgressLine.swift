@@ -25,11 +25,10 @@ package enum ProgressLine {
     return columns.joined(separator: "  ")
   }
 
-  /// `valid step 100  loss 5.1020  ppl 164.35  best  2,048 tokens in 0.8s`.
+  /// `valid step 100  loss 5.1020  ppl 164.35  2,048 tokens in 0.8s`.
   package static func text(_ record: ValidationRecord) -> String {
-    let best = record.isBest ? "  best so far" : ""
     return "valid after step \(record.step)  loss \(fixed(record.loss, 4))"
-      + "  ppl \(perplexity(record.perplexity))\(best)"
+      + "  ppl \(perplexity(record.perplexity))"
       + "  (\(grouped(Double(record.tokens))) tokens in \(duration(record.seconds)))"
   }
 

@@ -6,7 +6,7 @@ import Synchronization
 package enum EventKind: String, Sendable, CaseIterable {
   /// A launch; everything after it up to the next belongs to its incarnation.
   case start
-  case step, validation, save, resume, fault, stop, end
+  case step, validation, save, fault, stop, end
 }
 
 /// Appends events to `events.jsonl`, each one JSON object on one line:

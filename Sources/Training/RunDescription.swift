@@ -19,7 +19,7 @@ package struct RunDescription: Equatable, Sendable {
   package var vocabularySize: Int
   /// Source and target tokens each, at most.
   package var tokensPerStep: Int
-  /// By purpose, of the rank that has the most lanes.
+  /// By purpose, of the rank that needs most.
   package var memory: [MemoryPart]
 
   package init(

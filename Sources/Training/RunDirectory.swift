@@ -51,12 +51,6 @@ package final class RunDirectory: Sendable {
     events = try EventLog(path: paths.events, incarnation: incarnation)
   }
 
-  /// The configuration the run was started with; nil in a new run.
-  package func savedConfiguration() throws(Failure) -> RunConfiguration? {
-    guard FileManager.default.fileExists(atPath: paths.configuration) else { return nil }
-    return try RunConfiguration.load(path: paths.configuration)
-  }
-
   /// Writes `config.yaml`, whole or not at all.
   package func save(_ configuration: RunConfiguration) throws(Failure) {
     try FileSystem.writeAtomically(Array(configuration.resolvedYAML.utf8), to: paths.configuration)

@@ -28,9 +28,10 @@ package final class StepEngine {
       microBatchesPerLane = configuration.batch.microBatches
       dropout = Float(configuration.model.dropout)
       smoothing = Float(configuration.train.labelSmoothing)
+      let optimizer = configuration.optimizer
       adam = Adam(
-        beta1: configuration.optimizer.beta1, beta2: configuration.optimizer.beta2,
-        epsilon: configuration.optimizer.epsilon, weightDecay: configuration.optimizer.weightDecay)
+        beta1: optimizer.beta1, beta2: optimizer.beta2, epsilon: optimizer.epsilon,
+        weightDecay: optimizer.kind == .adamw ? optimizer.weightDecay : 0)
       clipNorm = configuration.optimizer.clipNorm
     }
   }

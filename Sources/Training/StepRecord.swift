@@ -71,14 +71,12 @@ package struct ValidationRecord: Equatable, Sendable {
   package var loss: Double
   package var tokens: Int
   package var seconds: Double
-  package var isBest: Bool
 
-  package init(step: Int, loss: Double, tokens: Int, seconds: Double, isBest: Bool) {
+  package init(step: Int, loss: Double, tokens: Int, seconds: Double) {
     self.step = step
     self.loss = loss
     self.tokens = tokens
     self.seconds = seconds
-    self.isBest = isBest
   }
 
   package var perplexity: Double { exp(loss) }
@@ -87,7 +85,7 @@ package struct ValidationRecord: Equatable, Sendable {
     [
       .init("step", .integer(step)), .init("loss", .number(loss)),
       .init("perplexity", .number(perplexity)), .init("tokens", .integer(tokens)),
-      .init("best", .bool(isBest)), .init("seconds", .number(seconds)),
+      .init("seconds", .number(seconds)),
     ]
   }
 }

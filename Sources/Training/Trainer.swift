@@ -20,7 +20,6 @@ package final class Trainer {
   private let validation: Validation
   private var progress: Progress
   private var nonFiniteInARow = 0
-  private var bestValidation = Double.infinity
   /// What the last save said on rank 0, if it failed.
   package private(set) var saveProblem: Failure?
 
@@ -113,12 +112,10 @@ package final class Trainer {
     let watch = Stopwatch()
     let result = try validation.run(engine, over: communicator)
     pace.exclude(watch.seconds)
-    let isBest = result.crossEntropy < bestValidation
-    bestValidation = min(bestValidation, result.crossEntropy)
     guard let directory else { return }
     let record = ValidationRecord(
       step: progress.step, loss: result.crossEntropy, tokens: result.tokens,
-      seconds: watch.seconds, isBest: isBest)
+      seconds: watch.seconds)
     directory.events.append(record)
     observer.validated(record)
   }

@@ -146,6 +146,9 @@ extension Trainer {
       try communicator.allGather(bytes: Array(communicator.hostName.utf8)).map {
         String(decoding: $0, as: UTF8.self)
       })
+    let parts = engine.memory
+    let memory = try communicator.allGather(parts.map { Double($0.byteCount) })
+    let largest = memory.max { $0.reduce(0, +) < $1.reduce(0, +) } ?? []
     logger.info("rank \(communicator.rank) of \(communicator.size) on \(communicator.hostName)")
     guard let directory else { return }
     directory.events.append(
@@ -164,6 +167,6 @@ extension Trainer {
         excludedPairs: inputs.loader.excludedCount,
         validationPairs: inputs.dataset.pairCount(of: .validation),
         vocabularySize: inputs.dataset.vocabularySize, tokensPerStep: configuration.batch.tokens,
-        memory: engine.memory.map { .init($0.name, $0.byteCount) }))
+        memory: zip(parts, largest).map { .init($0.name, Int($1)) }))
   }
 }

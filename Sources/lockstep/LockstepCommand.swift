@@ -13,7 +13,7 @@ struct LockstepCommand: ParsableCommand {
         echo "a small text editor" | lockstep translate --checkpoint runs/quickstart
 
       Exit codes: 0 done, 64 usage, 65 bad data, 66 missing input, 70 internal error, 73 and 74 \
-      cannot write, 75 stopped on request (run the same command again), 76 out of lockstep, \
+      cannot write, 75 stopped on request (run the same command again), \
       78 configuration, 80 diverged.
       """,
     version: lockstepVersion,

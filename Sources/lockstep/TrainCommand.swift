@@ -15,8 +15,8 @@ struct TrainCommand: ParsableCommand {
       Example: mpirun -np 2 lockstep train configs/quickstart.yaml train.steps=500 --run runs/try
 
       Run again with the same --run, it resumes from the newest checkpoint that verifies, with any \
-      number of ranks up to batch.lanes. USR1, TERM and Ctrl-C save and end with exit code 75, \
-      USR2 saves and goes on.
+      number of ranks up to batch.lanes. USR1 saves and ends with exit code 75 (so do TERM and Ctrl-C \
+      without mpirun, which gives its ranks a second or two), USR2 saves and goes on.
       """)
 
   @Argument(help: "The configuration, a YAML file.")
@@ -67,9 +67,8 @@ struct TrainCommand: ParsableCommand {
         CommandLineEntry.say(
           isFirst
             ? "\(runPath): loss or gradient was not finite \(Coordinator.nonFiniteLimit) steps"
-              + " in a row;"
-              + " lower the learning rate or set optimizer.clip_norm, and start from an earlier"
-              + " checkpoint" : nil)
+              + " in a row; start a new run with a lower learning rate or with"
+              + " optimizer.clip_norm" : nil)
         throw ArgumentParser.ExitCode(Core.ExitCode.diverged.rawValue)
       case .unsaved(let code):
         CommandLineEntry.say(
@@ -99,7 +98,9 @@ func prepareKernels(_ name: String? = nil) throws(Failure) {
   try KernelSelection.requireFeatures(
     compiled: KernelSet.compiledFeatures, cpu: KernelSelection.cpuFeatures())
   let wanted = try KernelSelection.apply(name)
-  if let problem = KernelSelection.mismatch(wanted: wanted, loaded: KernelSet.blasCore) {
+  // Only a set somebody asked for is worth refusing to run; `auto` takes what the library has.
+  if name != nil, let problem = KernelSelection.mismatch(wanted: wanted, loaded: KernelSet.blasCore)
+  {
     throw Failure(.configuration, problem)
   }
   KernelSet.useOneBLASThread()

@@ -154,7 +154,7 @@ struct RunResult {
   }
 
   private static func validationLines(run: String) throws -> [Int: String] {
-    try lines("validation", until: ",\"best\"", run: run, false)
+    try lines("validation", until: ",\"seconds\"", run: run, false)
   }
 
   private static func lines(

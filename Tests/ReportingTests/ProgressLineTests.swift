@@ -70,10 +70,10 @@ import Training
 
   @Test func validationAndSavesAreLinesOfTheirOwn() {
     let validation = ValidationRecord(
-      step: 100, loss: 5.102, tokens: 2048, seconds: 0.84, isBest: true)
+      step: 100, loss: 5.102, tokens: 2048, seconds: 0.84)
     #expect(
       ProgressLine.text(validation)
-        == "valid after step 100  loss 5.1020  ppl 164.35  best so far  (2,048 tokens in 0.8s)")
+        == "valid after step 100  loss 5.1020  ppl 164.35  (2,048 tokens in 0.8s)")
     var save = SaveRecord(
       step: 100, path: "runs/x/checkpoints/step-000000100", byteCount: 17_300_000, seconds: 0.1)
     #expect(

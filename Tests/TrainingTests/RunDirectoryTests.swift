@@ -75,11 +75,10 @@ private func lines(_ path: String) throws -> [String] {
   @Test func theSavedConfigurationIsTheOneThatRan() throws {
     try withTemporaryFolder { folder in
       let run = try RunDirectory(root: folder)
-      #expect(try run.savedConfiguration() == nil)
       let configuration = try RunConfiguration.decode(
         yaml: "data: {path: d}", name: "c.yaml", overrides: ["batch.lanes=2", "model.heads=1"])
       try run.save(configuration)
-      #expect(try run.savedConfiguration() == configuration)
+      #expect(try RunConfiguration.load(path: run.paths.configuration) == configuration)
       let names = try FileManager.default.contentsOfDirectory(atPath: folder)
       let expected = ["checkpoints", "config.yaml", "events.jsonl", "incarnation", "lock", "logs"]
       #expect(names.sorted() == expected)

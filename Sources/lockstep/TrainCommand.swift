@@ -15,8 +15,8 @@ struct TrainCommand: ParsableCommand {
       Example: mpirun -np 2 lockstep train configs/quickstart.yaml train.steps=500 --run runs/try
 
       Run again with the same --run, it resumes from the newest checkpoint that verifies, with any \
-      number of ranks up to batch.lanes. USR1 saves and ends with exit code 75 (so do TERM and Ctrl-C \
-      without mpirun, which gives its ranks a second or two), USR2 saves and goes on.
+      number of ranks up to batch.lanes. USR1 saves and ends with exit code 75 (so do TERM and \
+      Ctrl-C without mpirun, which gives its ranks a second or two), USR2 saves and goes on.
       """)
 
   @Argument(help: "The configuration, a YAML file.")

@@ -36,6 +36,11 @@ package enum StopSignals {
   }
 
   private static func on(_ number: Int32, _ handler: @escaping @convention(c) (Int32) -> Void) {
+    // Launchers that start us from a thread with blocked signals pass that on.
+    var own = sigset_t()
+    sigemptyset(&own)
+    sigaddset(&own, number)
+    pthread_sigmask(SIG_UNBLOCK, &own, nil)
     var action = sigaction()
     action.__sigaction_handler.sa_handler = handler
     action.sa_flags = SA_RESTART

@@ -20,8 +20,8 @@ package final class Trainer {
   private let validation: Validation
   private var progress: Progress
   private var nonFiniteInARow = 0
-  /// What the last save said, if it failed.
-  private var saveProblem: Failure?
+  /// What the last save said on rank 0, if it failed.
+  package private(set) var saveProblem: Failure?
 
   init(
     _ configuration: RunConfiguration, communicator: any Communicator,
@@ -46,8 +46,7 @@ package final class Trainer {
   /// diverges.
   ///
   /// Collective. Throws: `Failure` of this rank alone (a broken shard, a lost peer), after which
-  /// the job can only be aborted; or `.inputOutput` on every rank when the last state could not be
-  /// saved.
+  /// the job can only be aborted.
   package func run() throws(Failure) -> Coordinator.End {
     guard progress.step < configuration.train.steps else { return .finished }
     let prefetcher = Prefetcher(
@@ -147,9 +146,10 @@ package final class Trainer {
 
   /// The end, if what it promises is true: a run that says it can be resumed has been saved.
   private func finish(_ end: Coordinator.End) throws(Failure) -> Coordinator.End {
-    let problem = saveProblem
-    try communicator.together { () throws(Failure) in
-      if let problem, end != .diverged { throw problem }
+    // Other ranks know of no problem: the first one's code is the one that is left.
+    let code = try communicator.agree(UInt64(saveProblem?.exitCode.rawValue ?? 0))
+    if end != .diverged, code != 0 {
+      return .unsaved(ExitCode(rawValue: Int32(code)) ?? .inputOutput)
     }
     directory?.events.append(
       end == .stopped ? .stop : .end, [.init("step", .integer(progress.step))])

@@ -35,7 +35,7 @@ struct TrainCommand: ParsableCommand {
     let isFirst = communicator.rank == 0
     StopSignals.install()
     let trainer: Trainer
-    do {
+    do throws(Failure) {
       let configuration = try communicator.together { () throws(Failure) in
         try kernels.get()
         return try RunConfiguration.load(path: config, overrides: overrides)
@@ -43,11 +43,11 @@ struct TrainCommand: ParsableCommand {
       trainer = try Trainer.open(
         configuration, run: runPath, commandLine: CommandLine.arguments, communicator: communicator,
         observer: TrainingConsole(isSilent: !isFirst))
-    } catch let failure as Failure {
+    } catch {
       // Every rank knows the same failure; one of them says it.
-      CommandLineEntry.say(isFirst ? failure.message : nil)
+      CommandLineEntry.say(isFirst ? error.message : nil)
       try communicator.finish()
-      throw ArgumentParser.ExitCode(failure.exitCode.rawValue)
+      throw ArgumentParser.ExitCode(error.exitCode.rawValue)
     }
     try end(trainer, communicator)
   }
@@ -70,6 +70,10 @@ struct TrainCommand: ParsableCommand {
               + " in a row; start a new run with a lower learning rate or with"
               + " optimizer.clip_norm" : nil)
         throw ArgumentParser.ExitCode(Core.ExitCode.diverged.rawValue)
+      case .unsaved(let code):
+        CommandLineEntry.say(
+          isFirst ? trainer.saveProblem.map { "the last state is lost: \($0.message)" } : nil)
+        throw ArgumentParser.ExitCode(code.rawValue)
       }
     } catch let failure as Failure where communicator.size > 1 {
       // The others wait for this rank: end them too.

@@ -88,10 +88,16 @@ final class Job {
     process.arguments = command
     process.currentDirectoryURL = URL(fileURLWithPath: scratch.path)
     process.environment = Program.environment(temporaryFolder: scratch.path + "/tmp")
-    process.standardInput = try #require(FileHandle(forReadingAtPath: stem + ".in"))
-    process.standardOutput = try #require(FileHandle(forWritingAtPath: stem + ".out"))
-    process.standardError = try #require(FileHandle(forWritingAtPath: stem + ".err"))
+    process.standardInput = FileHandle(forReadingAtPath: stem + ".in")
+    process.standardOutput = FileHandle(forWritingAtPath: stem + ".out")
+    process.standardError = FileHandle(forWritingAtPath: stem + ".err")
     process.terminationHandler = { [ended] _ in ended.signal() }
+    // The threads of a test runner block signals, which children inherit. The program has to cope;
+    // mpirun would never hear what it is to pass on.
+    var (none, before) = (sigset_t(), sigset_t())
+    sigemptyset(&none)
+    if command.first == "mpirun" { pthread_sigmask(SIG_SETMASK, &none, &before) }
+    defer { if command.first == "mpirun" { pthread_sigmask(SIG_SETMASK, &before, nil) } }
     try process.run()
   }
 
@@ -192,6 +198,7 @@ final class Scratch {
 }
 
 /// Looks again every few milliseconds until it finds something.
+@discardableResult
 func eventually<Value>(
   within seconds: Double = 60, _ what: String, _ look: () throws -> Value?
 ) throws -> Value {

@@ -26,7 +26,7 @@ extension Outcome {
     ("model:\n  heads: many\n", ["bad.yaml:2", "model.heads", "many"]),
     ("model:\n  dropout: 1.5\n", ["bad.yaml:2", "model.dropout"]),
     ("batch:\n  lanes: 3\n", ["bad.yaml:2", "batch.lanes"]),
-    ("model: {dimension: 30, heads: 4}\n", ["model.heads"]),
+    ("model: {dimension: 30, heads: 4}\n", ["model.dimension 30"]),
     ("model: [1, 2]\n", ["bad.yaml:1"]),
     ("a: &x 1\nb: *x\n", ["bad.yaml:1"]),
     ("schedule:\n  kind: cosine\n", ["schedule.peak"]),
@@ -155,8 +155,9 @@ extension Outcome {
   }
 
   @Test func missingTextIsMissingInput() throws {
-    try scratch.run(["prepare", "--source", "no", "--target", "no", "--out", "made"])
-      .expectRefusal(.missingInput, naming: ["no"])
+    let outcome = try scratch.run(["prepare", "--source", "no", "--target", "no", "--out", "made"])
+    #expect(outcome.exitCode == ExitCode.missingInput.rawValue)
+    #expect(outcome.error.contains(/\nlockstep: no: [^\n]+\n$/), "\(outcome.error)")
     #expect(!FileSystem.exists(scratch.path + "/made"))
   }
 

@@ -42,7 +42,8 @@ struct TinyRun {
   static let settings = [
     "model.dimension=32", "model.feed_forward=48", "model.heads=2", "model.decoder_layers=1",
     "model.dropout=0.1", "train.label_smoothing=0.1", "train.log_every=1", "batch.tokens=240",
-    "batch.lanes=8", "schedule.warmup_steps=10", "evaluation.every=10", "checkpoint.every=5",
+    "batch.lanes=8", "schedule.kind=inverse_sqrt", "schedule.warmup_steps=10",
+    "evaluation.every=5", "checkpoint.every=5",
     "checkpoint.keep=3",
   ]
 

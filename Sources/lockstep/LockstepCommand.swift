@@ -8,7 +8,7 @@ struct LockstepCommand: ParsableCommand {
     abstract: "Trains Transformers over MPI ranks, the same to the last bit on any number of them.",
     discussion: """
       A first run, from text to translations:
-        lockstep prepare --preset ddtp-en-de --out data/quickstart
+        lockstep prepare --preset ddtp-en-de --vocabulary 4000 --out data/quickstart
         mpirun -np 2 lockstep train configs/quickstart.yaml --run runs/quickstart
         echo "a small text editor" | lockstep translate --checkpoint runs/quickstart
 

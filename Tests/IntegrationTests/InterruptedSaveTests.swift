@@ -61,12 +61,13 @@ import Testing
     var counts: [Substring: [String: Int]] = [:]
     var places: [Place] = []
     for line in log.split(separator: "\n") {
-      let words = line.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: true)
-      guard words.count == 2, let call = calls.first(where: { words[1].hasPrefix($0 + "(") })
-      else { continue }
-      counts[words[0], default: [:]][call, default: 0] += 1
+      // strace pads short process ids with spaces.
+      let thread = line.prefix { $0 != " " }
+      let rest = line.dropFirst(thread.count).drop { $0 == " " }
+      guard let call = calls.first(where: { rest.hasPrefix($0 + "(") }) else { continue }
+      counts[thread, default: [:]][call, default: 0] += 1
       if line.contains("/.tmp-step-\(step)") {
-        places.append(Place(call: call, number: counts[words[0]]?[call] ?? 0))
+        places.append(Place(call: call, number: counts[thread]?[call] ?? 0))
       }
     }
     return places

@@ -1,6 +1,6 @@
 /// One allocation that hands out scratch space in stack order; nothing is freed before `reset`.
 ///
-/// Steady steps allocate nothing: the largest micro-batch decides the capacity once.
+/// Steady steps allocate no numeric memory: the largest micro-batch decides the capacity once.
 package final class Arena {
   private let buffer: FloatBuffer
   private var used = 0

@@ -75,7 +75,8 @@ package final class GradientExchange {
     finalSum = TreeSum(
       sources: group.nodes.indices.flatMap { index in
         index == group.node
-          ? group.neighbours.flatMap { nodesOfReplica[$0] } : sum(group.nodes[index]).results.map(\.node)
+          ? group.neighbours.flatMap { nodesOfReplica[$0] }
+          : sum(group.nodes[index]).results.map(\.node)
       })
     precondition(finalSum.results.count == 1, "the replicas hold all lanes")
     let largest = buckets.map(\.range.count).max() ?? 0
@@ -111,16 +112,17 @@ package final class GradientExchange {
   /// Tells that the gradient of a section is complete in all lanes of this replica, and does what
   /// of the exchange can be done without waiting.
   package func completed(section: Int) throws(Failure) {
-    counters.publish(section, Int64(step))
+    counters.publish(section, step)
     try advance()
   }
 
   /// Returns when the sums of all own spans are there.
   package func finish() throws(Failure) {
     var idle = 0
-    while summed < buckets.count || !(try sendsAreDone()) {
+    while true {
       let before = (sent, summed)
       try advance()
+      if summed == buckets.count, try sendsAreDone() { return }
       idle = before == (sent, summed) ? idle + 1 : 0
       // More ranks than cores: whoever is waited for may need this one.
       if idle > 100 { sched_yield() }
@@ -146,7 +148,8 @@ package final class GradientExchange {
       try send(sent)
       sent += 1
     }
-    while summed < sent, try flights[summed].receives?.isDone() ?? true {
+    while summed < sent {
+      if try flights[summed].receives?.isDone() == false { break }
       sum(summed)
       flights[summed].receives = nil
       if summed + Self.window < buckets.count { try receive(summed + Self.window) }
@@ -163,7 +166,7 @@ package final class GradientExchange {
 
   /// Whether every replica of this node has its part of a section.
   private func isComplete(_ section: Int) -> Bool {
-    group.neighbours.allSatisfy { counters.value(section, of: group.ranks[$0]) >= Int64(step) }
+    group.neighbours.allSatisfy { counters.value(section, of: group.ranks[$0]) >= step }
   }
 
   // MARK: Sums and messages

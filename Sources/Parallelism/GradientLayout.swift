@@ -1,4 +1,3 @@
-import Layers
 import Tensors
 
 /// How the gradients of one rank lie in its memory: for each contiguous part of the parameters it

@@ -1,4 +1,3 @@
-import Layers
 import Tensors
 
 /// Which rank updates which parameters, and the pieces in which gradients are exchanged.

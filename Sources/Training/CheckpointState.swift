@@ -37,32 +37,28 @@ struct Publisher {
   }
 }
 
-/// The tensors of a save as rank 0 sees them: weights at hand, moments pulled from their owners.
+/// The tensors of a save as rank 0 sees them: every span comes from its owner.
 private struct EngineState: StateSource {
   let engine: StepEngine
 
   func read(
     _ range: Range<Int>, of vector: StateVector, into destination: Vector
   ) throws(Failure) {
-    switch vector {
-    case .parameters: destination.copy(from: engine.weights[range])
-    case .firstMoment: try engine.optimizer.readMoment(.first, range, into: destination)
-    case .secondMoment: try engine.optimizer.readMoment(.second, range, into: destination)
-    }
+    try engine.gather(vector, range, into: destination)
   }
 }
 
 extension StepEngine {
   /// Saves a checkpoint and removes old ones; the rank with a publisher writes, the others serve
-  /// their moments.
+  /// their spans.
   ///
   /// Collective. Throws: where it writes, what `CheckpointStore` throws; the other ranks are
   /// through then.
   func save(_ progress: Progress, _ publisher: Publisher?) throws(Failure) -> SavedCheckpoint? {
     guard let publisher else {
-      for moment in ShardedOptimizer.Moment.allCases {
+      for vector in [StateVector.parameters, .firstMoment, .secondMoment] {
         for piece in StateVector.pieces(of: model.layout.count) {
-          try optimizer.readMoment(moment, piece, into: nil)
+          try gather(vector, piece, into: nil)
         }
       }
       return nil
@@ -78,12 +74,10 @@ extension StepEngine {
   /// Throws: `Failure` (.badData) when the checkpoint is of another model or has no moments.
   func restore(_ checkpoint: Checkpoint) throws(Failure) -> Progress {
     try checkpoint.requireLayout(model.layout)
-    try checkpoint.read(0..<model.layout.count, of: .parameters, into: weights)
-    try optimizer.setMoment(.first) { (range, target) throws(Failure) in
-      try checkpoint.read(range, of: .firstMoment, into: target)
-    }
-    try optimizer.setMoment(.second) { (range, target) throws(Failure) in
-      try checkpoint.read(range, of: .secondMoment, into: target)
+    if leadsNode { try checkpoint.read(0..<model.layout.count, of: .parameters, into: weights) }
+    for span in optimizer.ownedSpans {
+      try checkpoint.read(span, of: .firstMoment, into: optimizer.moment(.first, span))
+      try checkpoint.read(span, of: .secondMoment, into: optimizer.moment(.second, span))
     }
     let header = checkpoint.header
     return Progress(

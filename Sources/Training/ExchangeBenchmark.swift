@@ -5,7 +5,7 @@ import Tensors
 
 /// Times the exchange of gradients beside `MPI_Allreduce` on the same data and beside the memory
 /// bandwidth of the same run; the data is out of the caches each time.
-package struct ExchangeBenchmark {
+package final class ExchangeBenchmark {
   /// One way to the sum, as the OSU and nccl tests count: algorithm bandwidth is size by time, bus
   /// bandwidth that times 2 (ranks - 1) / ranks.
   package struct Timing: Codable, Equatable, Sendable {
@@ -131,6 +131,10 @@ private final class Subject {
   private let layout: GradientLayout
   private let memory: NodeMemory
   private let gradientExchange: GradientExchange
+  private let ownership: OwnershipMap
+  /// Between nodes the sum has to travel on; inside of one it is read where its owner left it.
+  private let spread: WeightSpread?
+  private let sums: NodeMemory?
   private var step = 0
 
   init(count: Int, _ communicator: any Communicator) throws(Failure) {
@@ -146,14 +150,21 @@ private final class Subject {
     let replica = grid.replica(of: communicator.rank)
     layout = layouts[replica]
     memory = try communicator.shareNodeMemory(count: layout.count, "gradients")
+    ownership = OwnershipMap(sections: [0..<count], stageOfSection: [0], ranksOfStage: [order])
+    let isAlone = communicator.nodes.count == 1
+    let leads = communicator.nodeRanks[0] == communicator.rank
+    sums = isAlone ? nil : try communicator.shareNodeMemory(count: leads ? count : 0, "sums")
+    spread =
+      isAlone
+      ? nil
+      : WeightSpread(communicator: communicator, ownership: ownership, usersOfSection: [[0]])
     gradientExchange = GradientExchange(
       communicator: communicator,
       group: ExchangeGroup(
         ranks: order, nodeOfRank: communicator.nodes.nodeOfRank, replica: replica),
       stage: 0, layouts: layouts, memory: memory,
       counters: try communicator.shareNodeCounters(count: 1),
-      ownership: OwnershipMap(sections: [0..<count], stageOfSection: [0], ranksOfStage: [order]),
-      completionOrder: [0])
+      ownership: ownership, completionOrder: [0])
   }
 
   func fill() { memory.vector(of: communicator.rank).fill(1) }
@@ -164,6 +175,15 @@ private final class Subject {
     try gradientExchange.begin(step: step)
     try gradientExchange.completed(section: 0)
     try gradientExchange.finish()
-    try communicator.nodeBarrier()
+    guard let spread, let sums else { return try communicator.nodeBarrier() }
+    let all = sums.vector(of: communicator.nodeRanks[0])
+    try spread.begin(all)
+    for bucket in ownership.buckets {
+      for span in ownership.spans(of: communicator.rank) where bucket.spans.contains(span) {
+        all[span].copy(from: gradientExchange.gradient(span))
+        try spread.send(span, of: bucket, all)
+      }
+    }
+    try spread.finish()
   }
 }

@@ -1,3 +1,4 @@
+import Checkpoints
 import Core
 import Layers
 import Messaging
@@ -62,12 +63,15 @@ package final class StepEngine {
   /// Of the last step.
   package private(set) var phases = Phases()
   package let optimizer: ShardedOptimizer
+  package let ownership: OwnershipMap
   private let settings: Settings
   private let communicator: any Communicator
   private let assignment: LaneAssignment
-  private let weightStorage: FloatBuffer
-  private let accumulator: LaneAccumulator
-  private let reducer: GradientReducer
+  private let lanes: Range<Int>
+  private let weightMemory: NodeMemory
+  private let gradientMemory: NodeMemory
+  private let layout: GradientLayout
+  private let exchange: GradientExchange
   private let arena: Arena
 
   /// Throws: `Failure` (.configuration) when there are more ranks than lanes.
@@ -76,28 +80,45 @@ package final class StepEngine {
     communicator: any Communicator
   ) throws(Failure) {
     let assignment = try LaneAssignment(lanes: settings.lanes, replicas: communicator.size)
-    let ownership = OwnershipMap(parameterCount: model.layout.count, ranks: communicator.size)
+    let grid = try ProcessGrid(nodeOfRank: communicator.nodes.nodeOfRank, stages: 1)
+    let ranks = grid.ranks(ofStage: 0)
+    let replica = grid.replica(of: communicator.rank)
+    let sections = [0..<model.layout.count]
+    ownership = OwnershipMap(sections: sections, stageOfSection: [0], ranksOfStage: [ranks])
     self.model = model
     self.settings = settings
     self.communicator = communicator
     self.assignment = assignment
-    weightStorage = FloatBuffer(count: model.layout.count)
-    accumulator = LaneAccumulator(
-      lanes: assignment.lanes(of: communicator.rank), parameterCount: model.layout.count)
-    reducer = GradientReducer(
-      communicator: communicator, assignment: assignment, ownership: ownership)
+    lanes = assignment.lanes(of: replica)
+    let layouts = (0..<grid.replicas).map {
+      GradientLayout(lanes: assignment.lanes(of: $0), parts: sections.map { ($0, 1) })
+    }
+    layout = layouts[replica]
+    gradientMemory = try communicator.shareNodeMemory(count: layout.count, "gradients")
+    let leads = communicator.nodeRanks[0] == communicator.rank
+    weightMemory = try communicator.shareNodeMemory(
+      count: leads ? model.layout.count : 0, "weights")
+    exchange = GradientExchange(
+      communicator: communicator,
+      group: ExchangeGroup(
+        ranks: ranks, nodeOfRank: communicator.nodes.nodeOfRank, replica: replica),
+      stage: 0, layouts: layouts, memory: gradientMemory,
+      counters: try communicator.shareNodeCounters(count: sections.count), ownership: ownership,
+      completionOrder: [0])
     optimizer = ShardedOptimizer(
-      communicator: communicator, ownership: ownership, adam: settings.adam,
-      clipNorm: settings.clipNorm)
+      communicator: communicator, ownership: ownership, usersOfSection: [[0]],
+      adam: settings.adam, clipNorm: settings.clipNorm)
     arena = Arena(capacity: model.arenaCapacity(bounds))
   }
 
   /// All parameters, in layout order.
-  package var weights: Vector { weightStorage.view }
+  package var weights: Vector { weightMemory.vector(of: communicator.nodeRanks[0]) }
+
+  /// Whether this rank fills the weights of its node.
+  package var leadsNode: Bool { communicator.nodeRanks[0] == communicator.rank }
 
   /// Which of a step's micro-batches this rank computes.
   package var ownMicroBatches: Range<Int> {
-    let lanes = accumulator.lanes
     let each = settings.microBatchesPerLane
     return lanes.lowerBound * each..<lanes.upperBound * each
   }
@@ -105,9 +126,9 @@ package final class StepEngine {
   /// What this rank keeps in memory, in bytes, by purpose.
   package var memory: [(name: String, byteCount: Int)] {
     [
-      ("weights", weightStorage.count * 4), ("gradients", accumulator.byteCount),
+      ("weights", model.layout.count * 4), ("gradients", layout.count * 4),
       ("moments", optimizer.byteCount), ("activations", arena.capacity * 4),
-      ("exchange", reducer.byteCount),
+      ("exchange", exchange.byteCount),
     ]
   }
 
@@ -122,12 +143,15 @@ package final class StepEngine {
     _ number: Int, microBatches: [MicroBatch], targetTokens: Int, learningRate: Double
   ) throws(Failure) -> Outcome {
     let watch = Stopwatch()
+    try exchange.begin(step: number)
     let laneLosses = computeLanes(number, microBatches, targetTokens)
+    try exchange.completed(section: 0)
     phases.lanes = watch.seconds
-    let gradient = try reducer.reduce(accumulator)
+    try exchange.finish()
     phases.exchange = watch.seconds - phases.lanes
     let update = try optimizer.step(
-      weights: weights, gradient: gradient, step: number, learningRate: learningRate)
+      weights: weights, gradient: exchange.gradient, chunkSums: exchange.chunkSums, step: number,
+      learningRate: learningRate)
     phases.update = watch.seconds - phases.exchange - phases.lanes
     let sums = try LaneSums.reduce(
       laneLosses.map { [$0.smoothed, $0.negativeLogLikelihood] }, assignment: assignment,
@@ -135,6 +159,31 @@ package final class StepEngine {
     return Outcome(
       loss: sums[0] / Double(targetTokens), crossEntropy: sums[1] / Double(targetTokens),
       gradientNorm: update.gradientNorm, isUpdated: update.isUpdated)
+  }
+
+  /// Copies a range of the state from its owners to rank 0.
+  ///
+  /// Collective. Writes: `target` on rank 0; it is ignored elsewhere.
+  func gather(_ vector: StateVector, _ range: Range<Int>, into target: Vector?) throws(Failure) {
+    var transfers: [Transfer] = []
+    for (owner, span) in ownership.spansInOrder where span.overlaps(range) {
+      let part = span.clamped(to: range)
+      if owner == communicator.rank {
+        let local = part.lowerBound - span.lowerBound..<part.upperBound - span.lowerBound
+        let source =
+          switch vector {
+          case .parameters: weights[part]
+          case .firstMoment: optimizer.moment(.first, span)[local]
+          case .secondMoment: optimizer.moment(.second, span)[local]
+          }
+        transfers.append(.send(source, to: 0))
+      }
+      if let target, communicator.rank == 0 {
+        let place = part.lowerBound - range.lowerBound..<part.upperBound - range.lowerBound
+        transfers.append(.receive(into: target[place], from: owner))
+      }
+    }
+    try communicator.exchange(transfers)
   }
 
   /// The loss of a micro-batch under the current weights, without dropout or smoothing.
@@ -149,8 +198,9 @@ package final class StepEngine {
     precondition(microBatches.count == ownMicroBatches.count, "the micro-batches of the own lanes")
     let dropout = Dropout(probability: settings.dropout)
     var next = microBatches.makeIterator()
-    return accumulator.lanes.map { lane in
-      let gradient = accumulator.gradient(for: lane)
+    let memory = gradientMemory.vector(of: communicator.rank)
+    return lanes.map { lane in
+      let gradient = layout.gradient(of: lane, part: 0, in: memory).vector
       var loss = LossSum()
       for index in 0..<settings.microBatchesPerLane {
         guard let batch = next.next() else { preconditionFailure("counted above") }
@@ -161,7 +211,7 @@ package final class StepEngine {
           Pass(weights: weights, arena: arena, dropout: dropout, place: place),
           GradientTarget(gradient, accumulates: index > 0))
       }
-      accumulator.finish(lane: lane)
+      layout.complete(lane, 0..<model.layout.count, in: memory)
       return loss
     }
   }

@@ -34,7 +34,10 @@ extension Trainer {
     let store = CheckpointStore(folder: paths.checkpoints)
     let resumed = try resume(
       configuration, root: root, inputs, engine, store, communicator, observer, directory)
-    if resumed == nil { inputs.model.layout.initialize(engine.weights, seed: configuration.seed) }
+    if resumed == nil, engine.leadsNode {
+      inputs.model.layout.initialize(engine.weights, seed: configuration.seed)
+    }
+    try communicator.nodeBarrier()
 
     let provenance = [
       "generator": "lockstep \(lockstepVersion)", "host": communicator.hostName,

@@ -140,6 +140,8 @@ extension MPICommunicator {
     try check(
       code, "MPI_Win_allocate_shared of \(Self.mebibytes(total)) in \(Self.windowDirectory) "
         + "for \(purpose)")
+    try check(
+      MPI_Win_set_errhandler(window, lockstep_mpi_errors_return()), "MPI_Win_set_errhandler")
     try check(MPI_Info_free(&information), "MPI_Info_free")
     return window
   }

@@ -85,7 +85,7 @@ package final class CheckedCommunicator: Communicator {
   private func compare(_ call: String) throws(Failure) {
     let calls = try base.allGather(bytes: Array(call.utf8))
     guard let other = calls.firstIndex(where: { $0 != calls[0] }) else { return }
-    let name = { (rank: Int) in "rank \(rank) calls " + String(decoding: calls[rank], as: UTF8.self) }
-    throw Failure(.outOfLockstep, "\(name(other)), \(name(0))")
+    let texts = [other, 0].map { "rank \($0) calls " + String(decoding: calls[$0], as: UTF8.self) }
+    throw Failure(.outOfLockstep, texts.joined(separator: ", "))
   }
 }

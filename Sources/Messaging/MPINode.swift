@@ -138,7 +138,8 @@ extension MPICommunicator {
     var window: MPI_Win?
     let code = MPI_Win_allocate_shared(byteCount, 1, information, node, &base, &window)
     try check(
-      code, "MPI_Win_allocate_shared of \(Self.mebibytes(total)) in \(Self.windowDirectory) "
+      code,
+      "MPI_Win_allocate_shared of \(Self.mebibytes(total)) in \(Self.windowDirectory) "
         + "for \(purpose)")
     try check(
       MPI_Win_set_errhandler(window, lockstep_mpi_errors_return()), "MPI_Win_set_errhandler")

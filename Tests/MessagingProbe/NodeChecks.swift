@@ -19,7 +19,7 @@ extension CommunicatorChecks {
 
   /// Messages of three channels around a ring; the receives are started in another order.
   func keepsChannelsApart() throws(Failure) {
-    let lengths = [(channel: 7, count: 2_003), (channel: 0, count: 1), (channel: 32_767, count: 40)]
+    let lengths: [(channel: Int, count: Int)] = [(7, 2_003), (0, 1), (32_767, 40)]
     let total = lengths.reduce(0) { $0 + $1.count }
     let room = FloatBuffer(count: 2 * total)
     let next = (rank + 1) % size

@@ -138,8 +138,11 @@ extension MPICommunicator {
     var window: MPI_Win?
     let code = MPI_Win_allocate_shared(byteCount, 1, information, node, &base, &window)
     try check(
-      code, "MPI_Win_allocate_shared of \(Self.mebibytes(total)) in \(Self.windowDirectory) "
+      code,
+      "MPI_Win_allocate_shared of \(Self.mebibytes(total)) in \(Self.windowDirectory) "
         + "for \(purpose)")
+    try check(
+      MPI_Win_set_errhandler(window, lockstep_mpi_errors_return()), "MPI_Win_set_errhandler")
     try check(MPI_Info_free(&information), "MPI_Info_free")
     return window
   }

@@ -64,6 +64,7 @@ let package = Package(
     .testTarget(name: "HDF5Tests", dependencies: ["Core", "CHDF5", "HDF5"]),
     .testTarget(
       name: "MessagingTests", dependencies: ["Core", "Tensors", "Messaging", "MessagingProbe"]),
+    .testTarget(name: "LayersTests", dependencies: ["Core", "Tensors", "Layers"]),
     .testTarget(
       name: "ModelsTests", dependencies: ["Core", "Tensors", "Layers", "Models"],
       resources: [.copy("Resources")]),

@@ -69,6 +69,8 @@ package final class StepEngine {
   private let accumulator: LaneAccumulator
   private let reducer: GradientReducer
   private let arena: Arena
+  private let scratch: Arena
+  private let tokenGradients: TokenGradientStore
 
   /// Throws: `Failure` (.configuration) when there are more ranks than lanes.
   package init(
@@ -89,7 +91,11 @@ package final class StepEngine {
     optimizer = ShardedOptimizer(
       communicator: communicator, ownership: ownership, adam: settings.adam,
       clipNorm: settings.clipNorm)
-    arena = Arena(capacity: model.arenaCapacity(bounds))
+    let capacity = model.arenaCapacity(bounds)
+    arena = Arena(capacity: capacity.saved)
+    scratch = Arena(capacity: capacity.scratch)
+    tokenGradients = TokenGradientStore(
+      model, copies: settings.microBatchesPerLane - 1, bounds: bounds)
   }
 
   /// All parameters, in layout order.
@@ -106,7 +112,7 @@ package final class StepEngine {
   package var memory: [(name: String, byteCount: Int)] {
     [
       ("weights", weightStorage.count * 4), ("gradients", accumulator.byteCount),
-      ("moments", optimizer.byteCount), ("activations", arena.capacity * 4),
+      ("moments", optimizer.byteCount), ("activations", (arena.capacity + scratch.capacity) * 4 + tokenGradients.byteCount),
       ("exchange", reducer.byteCount),
     ]
   }
@@ -139,7 +145,7 @@ package final class StepEngine {
 
   /// The loss of a micro-batch under the current weights, without dropout or smoothing.
   package func evaluate(_ batch: MicroBatch) -> LossSum {
-    model.evaluate(batch, smoothing: 0, Pass(evaluating: weights, arena: arena))
+    model.evaluate(batch, smoothing: 0, Pass(evaluating: weights, arena: arena, scratch: scratch))
   }
 
   /// Forward and backward of every own lane; leaves their gradients in the accumulator.
@@ -148,18 +154,18 @@ package final class StepEngine {
   ) -> [LossSum] {
     precondition(microBatches.count == ownMicroBatches.count, "the micro-batches of the own lanes")
     let dropout = Dropout(probability: settings.dropout)
-    var next = microBatches.makeIterator()
+    let objective = ModelChunk.Objective(
+      smoothing: settings.smoothing, gradientScale: 1 / Float(targetTokens))
+    let each = settings.microBatchesPerLane
     return accumulator.lanes.map { lane in
-      let gradient = accumulator.gradient(for: lane)
-      var loss = LossSum()
-      for index in 0..<settings.microBatchesPerLane {
-        guard let batch = next.next() else { preconditionFailure("counted above") }
-        let place = Pass.Place(
-          seed: settings.seed, step: number, lane: lane, microBatch: index)
-        loss += model.train(
-          batch, smoothing: settings.smoothing, gradientScale: 1 / Float(targetTokens),
-          Pass(weights: weights, arena: arena, dropout: dropout, place: place),
-          GradientTarget(gradient, accumulates: index > 0))
+      let first = (lane - accumulator.lanes.lowerBound) * each
+      let loss = model.trainLane(
+        Array(microBatches[first..<first + each]), objective,
+        GradientTarget(accumulator.gradient(for: lane), accumulates: false), tokenGradients
+      ) { index in
+        let place = Pass.Place(seed: settings.seed, step: number, lane: lane, microBatch: index)
+        return Pass(
+          weights: weights, arena: arena, scratch: scratch, dropout: dropout, place: place)
       }
       accumulator.finish(lane: lane)
       return loss

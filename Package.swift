@@ -37,7 +37,8 @@ let package = Package(
     .target(name: "Datasets", dependencies: ["Core", "HDF5", "CSentencePiece"]),
     .target(name: "Checkpoints", dependencies: ["Core", "Tensors", "HDF5", "Layers"]),
     .target(
-      name: "Parallelism", dependencies: ["Core", "Tensors", "Messaging", "Optimizers"]),
+      name: "Parallelism",
+      dependencies: ["Core", "Tensors", "Messaging", "Layers", "Models", "Optimizers"]),
     .target(name: "Decoding", dependencies: ["Core", "Tensors", "Layers", "Models"]),
     .target(
       name: "Training",
@@ -64,6 +65,7 @@ let package = Package(
     .testTarget(name: "HDF5Tests", dependencies: ["Core", "CHDF5", "HDF5"]),
     .testTarget(
       name: "MessagingTests", dependencies: ["Core", "Tensors", "Messaging", "MessagingProbe"]),
+    .testTarget(name: "LayersTests", dependencies: ["Core", "Tensors", "Layers"]),
     .testTarget(
       name: "ModelsTests", dependencies: ["Core", "Tensors", "Layers", "Models"],
       resources: [.copy("Resources")]),

@@ -22,6 +22,7 @@ package final class GradientExchange {
     let nodes: [LaneTree.Node]
   }
 
+  private let usesMPI: Bool
   private let communicator: any Communicator
   private let group: ExchangeGroup
   private let layouts: [GradientLayout]
@@ -52,10 +53,13 @@ package final class GradientExchange {
   ///   - memory: the gradients of the ranks of this node.
   ///   - counters: one a section of the model; they say which sections are complete.
   ///   - completionOrder: the sections of this stage in the order in which they complete.
+  ///   - usesMPI: leaves the sum to `MPI_Allreduce`, in whatever order it takes: for comparison.
   package init(
     communicator: any Communicator, group: ExchangeGroup, stage: Int, layouts: [GradientLayout],
-    memory: NodeMemory, counters: NodeCounters, ownership: OwnershipMap, completionOrder: [Int]
+    memory: NodeMemory, counters: NodeCounters, ownership: OwnershipMap, completionOrder: [Int],
+    usesMPI: Bool = false
   ) {
+    self.usesMPI = usesMPI
     self.communicator = communicator
     self.group = group
     self.layouts = layouts
@@ -106,18 +110,22 @@ package final class GradientExchange {
     sent = 0
     summed = 0
     flights = Array(repeating: Flight(), count: buckets.count)
+    guard !usesMPI else { return }
+    try communicator.declare("the exchange of step \(step)")
     for index in buckets.indices.prefix(Self.window) { try receive(index) }
   }
 
   /// Tells that the gradient of a section is complete in all lanes of this replica, and does what
   /// of the exchange can be done without waiting.
   package func completed(section: Int) throws(Failure) {
+    guard !usesMPI else { return }
     counters.publish(section, step)
     try advance()
   }
 
   /// Returns when the sums of all own spans are there.
   package func finish() throws(Failure) {
+    guard !usesMPI else { return try finishWithMPI() }
     var idle = 0
     while true {
       let before = (sent, summed)
@@ -154,6 +162,18 @@ package final class GradientExchange {
       flights[summed].receives = nil
       if summed + Self.window < buckets.count { try receive(summed + Self.window) }
       summed += 1
+    }
+  }
+
+  /// Sums the replica's own nodes from left to right and gives the rest to MPI, bucket by bucket.
+  private func finishWithMPI() throws(Failure) {
+    for (index, bucket) in buckets.enumerated() {
+      let nodes = ownNodes(bucket.range)
+      for node in nodes.dropFirst() {
+        add(nodes[0].gradient, node.gradient, into: nodes[0].gradient)
+      }
+      try communicator.allReduceSum(nodes[0].gradient)
+      chunkSumsOfBucket[index] = chunkSumsOfSquares(gradient(bucket.spans[group.replica]))
     }
   }
 

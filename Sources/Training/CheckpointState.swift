@@ -74,7 +74,9 @@ extension StepEngine {
   /// Throws: `Failure` (.badData) when the checkpoint is of another model or has no moments.
   func restore(_ checkpoint: Checkpoint) throws(Failure) -> Progress {
     try checkpoint.requireLayout(model.layout)
-    if leadsNode { try checkpoint.read(0..<model.layout.count, of: .parameters, into: weights) }
+    for range in weightsToFill {
+      try checkpoint.read(range, of: .parameters, into: weights[range])
+    }
     for span in optimizer.ownedSpans {
       try checkpoint.read(span, of: .firstMoment, into: optimizer.moment(.first, span))
       try checkpoint.read(span, of: .secondMoment, into: optimizer.moment(.second, span))

@@ -1,4 +1,5 @@
 import Models
+import Parallelism
 
 /// Everything that decides what a run computes and how it is kept: one value, decoded from one YAML
 /// file and the command line, saved with the run and in every checkpoint.
@@ -103,8 +104,19 @@ package struct RunConfiguration: Equatable, Sendable {
   }
 
   package struct ParallelGroup: Equatable, Sendable {
-    /// Copies of the model; nil means one a rank.
+    package enum Exchange: String, CaseIterable, Sendable { case shared, messages, mpi }
+
+    /// Copies of the model; nil means as many as the ranks make.
     package var replicas: Int?
+    package var stages = 1
+    /// Of each stage.
+    package var chunks = 1
+    package var schedule = PipelineSchedule.Kind.oneForwardOneBackward
+    /// Layers of each chunk; nil cuts by cost.
+    package var stageBlocks: [Int]?
+    package var exchange = Exchange.shared
+    /// Steps between two comparisons of all copies of the weights.
+    package var checkEvery = 100
 
     package init() {}
   }

@@ -158,7 +158,26 @@ extension ConfigurationKey {
   private static let operation: [ConfigurationKey] = [
     .init(
       "parallel.replicas", \.parallel.replicas, .orAutomatic(.integer(1...65_536)),
-      "Copies of the model that share the lanes; auto is one a rank.", .free),
+      "Copies of the model that share the lanes; auto is as many as the ranks make.", .free),
+    .init(
+      "parallel.stages", \.parallel.stages, .integer(1...65_536),
+      "Parts a copy of the model is cut into, one a rank: ranks = replicas x stages.", .free),
+    .init(
+      "parallel.schedule", \.parallel.schedule, .choice,
+      "How micro-batches run through the stages; 1f1b keeps the fewest in memory.", .free),
+    .init(
+      "parallel.chunks", \.parallel.chunks, .integer(1...1000),
+      "Pieces of the model on each stage, for the interleaved schedule.", .free),
+    .init(
+      "parallel.stage_blocks", \.parallel.stageBlocks, .orAutomatic(.counts),
+      "Layers of each stage, as in 4,4,2,2; auto cuts by cost.", .free),
+    .init(
+      "parallel.exchange", \.parallel.exchange, .choice,
+      "shared sums gradients in the memory of a node; messages treats each rank as a node of its"
+        + " own; mpi leaves the sum to MPI_Allreduce, whose bits depend on the ranks.", .free),
+    .init(
+      "parallel.check_every", \.parallel.checkEvery, .integer(1...1_000_000_000),
+      "Steps between two comparisons of all copies of the weights.", .free),
     .init(
       "checkpoint.every", \.checkpoint.every, .integer(1...1_000_000_000),
       "Steps between two checkpoints; the last step has one too.", .free),

@@ -62,6 +62,20 @@ extension ConfigurationValue where Value == Double {
   }
 }
 
+extension ConfigurationValue where Value == [Int] {
+  /// Numbers of at least 1 with commas between them.
+  static let counts = Self(
+    expectation: "numbers of at least 1 with commas between them",
+    parse: { scalar in
+      let parts = scalar.text.split(separator: ",", omittingEmptySubsequences: false)
+      let counts = parts.compactMap { part in
+        Int(part.filter { $0 != " " }).flatMap { 1...1_000_000 ~= $0 ? $0 : nil }
+      }
+      return counts.count == parts.count && parts.count <= 10_000 ? counts : nil
+    },
+    format: { counts in "\"\(counts.map(String.init).joined(separator: ","))\"" })
+}
+
 extension ConfigurationValue where Value == Bool {
   static let flag = Self(
     expectation: "true or false",

@@ -65,7 +65,9 @@ package struct StepBenchmark {
       model, bounds: bounds, settings: StepEngine.Settings(configuration),
       communicator: communicator)
     batches = Array(all[engine.ownMicroBatches])
-    if engine.leadsNode { model.layout.initialize(engine.weights, seed: configuration.seed) }
+    for range in engine.weightsToFill {
+      model.layout.initialize(engine.weights, in: range, seed: configuration.seed)
+    }
     try communicator.nodeBarrier()
   }
 

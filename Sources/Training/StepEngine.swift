@@ -22,9 +22,11 @@ package final class StepEngine {
     package var smoothing: Float
     package var adam: Adam
     package var clipNorm: Double
+    package var parallel: RunConfiguration.ParallelGroup
 
     package init(_ configuration: RunConfiguration) {
       seed = configuration.seed
+      parallel = configuration.parallel
       lanes = configuration.batch.lanes
       microBatchesPerLane = configuration.batch.microBatches
       dropout = Float(configuration.model.dropout)
@@ -60,74 +62,86 @@ package final class StepEngine {
   }
 
   package let model: Transformer
+  package let plan: StagePlan
   /// Of the last step.
   package private(set) var phases = Phases()
   package let optimizer: ShardedOptimizer
   package let ownership: OwnershipMap
   private let settings: Settings
   private let communicator: any Communicator
-  private let assignment: LaneAssignment
-  private let lanes: Range<Int>
   private let weightMemory: NodeMemory
-  private let gradientMemory: NodeMemory
-  private let layout: GradientLayout
   private let exchange: GradientExchange
-  private let arena: Arena
+  private let executor: StageExecutor
 
-  /// Throws: `Failure` (.configuration) when there are more ranks than lanes.
+  /// Collective. Throws: `Failure` (.configuration) when ranks, stages, lanes and layers do not fit
+  /// together; what `shareNodeMemory` throws.
   package init(
     _ model: Transformer, bounds: BatchBounds, settings: Settings,
     communicator: any Communicator
   ) throws(Failure) {
-    let assignment = try LaneAssignment(lanes: settings.lanes, replicas: communicator.size)
-    let grid = try ProcessGrid(nodeOfRank: communicator.nodes.nodeOfRank, stages: 1)
-    let ranks = grid.ranks(ofStage: 0)
-    let replica = grid.replica(of: communicator.rank)
-    let sections = [0..<model.layout.count]
-    ownership = OwnershipMap(sections: sections, stageOfSection: [0], ranksOfStage: [ranks])
+    let nodes = communicator.nodes.nodeOfRank
+    let plan = try StagePlan(
+      model, settings.plan, bounds: bounds, nodeOfRank: nodes, rank: communicator.rank)
     self.model = model
+    self.plan = plan
     self.settings = settings
     self.communicator = communicator
-    self.assignment = assignment
-    lanes = assignment.lanes(of: replica)
-    let layouts = (0..<grid.replicas).map {
-      GradientLayout(lanes: assignment.lanes(of: $0), parts: sections.map { ($0, 1) })
-    }
-    layout = layouts[replica]
-    gradientMemory = try communicator.shareNodeMemory(count: layout.count, "gradients")
+    ownership = OwnershipMap(
+      sections: plan.sections, stageOfSection: plan.stageOfSection,
+      ranksOfStage: (0..<plan.grid.stages).map { plan.grid.ranks(ofStage: $0) })
+    let gradients = try communicator.shareNodeMemory(count: plan.layout.count, "gradients")
     let leads = communicator.nodeRanks[0] == communicator.rank
     weightMemory = try communicator.shareNodeMemory(
       count: leads ? model.layout.count : 0, "weights")
     exchange = GradientExchange(
       communicator: communicator,
       group: ExchangeGroup(
-        ranks: ranks, nodeOfRank: communicator.nodes.nodeOfRank, replica: replica),
-      stage: 0, layouts: layouts, memory: gradientMemory,
-      counters: try communicator.shareNodeCounters(count: sections.count), ownership: ownership,
-      completionOrder: [0])
+        ranks: plan.grid.ranks(ofStage: plan.stage), nodeOfRank: nodes, replica: plan.replica),
+      stage: plan.stage, layouts: plan.layouts, memory: gradients,
+      counters: try communicator.shareNodeCounters(count: plan.sections.count),
+      ownership: ownership, completionOrder: plan.completionOrder,
+      usesMPI: settings.parallel.exchange == .mpi)
     optimizer = ShardedOptimizer(
-      communicator: communicator, ownership: ownership, usersOfSection: [[0]],
+      communicator: communicator, ownership: ownership, usersOfSection: plan.usersOfSection,
       adam: settings.adam, clipNorm: settings.clipNorm)
-    arena = Arena(capacity: model.arenaCapacity(bounds))
+    executor = StageExecutor(
+      plan, bounds: bounds, communicator: communicator,
+      weights: weightMemory.vector(of: communicator.nodeRanks[0]),
+      gradients: gradients.vector(of: communicator.rank))
   }
 
-  /// All parameters, in layout order.
+  /// All parameters, in layout order; those of stages on other nodes only are not there.
   package var weights: Vector { weightMemory.vector(of: communicator.nodeRanks[0]) }
 
-  /// Whether this rank fills the weights of its node.
-  package var leadsNode: Bool { communicator.nodeRanks[0] == communicator.rank }
-
-  /// Which of a step's micro-batches this rank computes.
-  package var ownMicroBatches: Range<Int> {
-    let each = settings.microBatchesPerLane
-    return lanes.lowerBound * each..<lanes.upperBound * each
+  /// The parameters this rank fills, so that the ranks of a node together have all that the node
+  /// computes with.
+  package var weightsToFill: [Range<Int>] {
+    let ranks = communicator.nodeRanks
+    let stages = Set(ranks.map { plan.grid.stage(of: $0) })
+    let sections = plan.usersOfSection.indices.filter {
+      !stages.isDisjoint(with: plan.usersOfSection[$0])
+    }
+    let place = ranks.firstIndex(of: communicator.rank) ?? 0
+    return sections.indices.filter { $0 % ranks.count == place }.map { plan.sections[sections[$0]] }
   }
 
-  /// What this rank keeps in memory, in bytes, by purpose.
+  /// Which of a step's micro-batches this rank's replica computes.
+  package var ownMicroBatches: Range<Int> {
+    let each = settings.microBatchesPerLane
+    return plan.lanes.lowerBound * each..<plan.lanes.upperBound * each
+  }
+
+  /// What this rank keeps in memory, in bytes, by purpose. The weights of a node lie there once;
+  /// each of its ranks counts those it computes with, divided by the ranks that share them.
   package var memory: [(name: String, byteCount: Int)] {
-    [
-      ("weights", model.layout.count * 4), ("gradients", layout.count * 4),
-      ("moments", optimizer.byteCount), ("activations", arena.capacity * 4),
+    let users = plan.usersOfSection
+    let onNode = communicator.nodeRanks.map { plan.grid.stage(of: $0) }
+    let weights = plan.sections.indices.filter { users[$0].contains(plan.stage) }.map { section in
+      plan.sections[section].count * 4 / onNode.filter { users[section].contains($0) }.count
+    }
+    return [
+      ("weights", weights.reduce(0, +)), ("gradients", plan.layout.count * 4),
+      ("moments", optimizer.byteCount), ("activations", executor.byteCount),
       ("exchange", exchange.byteCount),
     ]
   }
@@ -144,8 +158,14 @@ package final class StepEngine {
   ) throws(Failure) -> Outcome {
     let watch = Stopwatch()
     try exchange.begin(step: number)
-    let laneLosses = computeLanes(number, microBatches, targetTokens)
-    try exchange.completed(section: 0)
+    let losses = try executor.train(
+      microBatches,
+      StageExecutor.Step(
+        seed: settings.seed, number: number, lanes: plan.lanes,
+        dropout: Dropout(probability: settings.dropout),
+        objective: ModelChunk.Objective(
+          smoothing: settings.smoothing, gradientScale: 1 / Float(targetTokens)))
+    ) { (section) throws(Failure) in try exchange.completed(section: section) }
     phases.lanes = watch.seconds
     try exchange.finish()
     phases.exchange = watch.seconds - phases.lanes
@@ -154,8 +174,8 @@ package final class StepEngine {
       learningRate: learningRate)
     phases.update = watch.seconds - phases.exchange - phases.lanes
     let sums = try LaneSums.reduce(
-      laneLosses.map { [$0.smoothed, $0.negativeLogLikelihood] }, assignment: assignment,
-      over: communicator)
+      losses.map { [$0.smoothed, $0.negativeLogLikelihood] }, assignment: plan.assignment,
+      from: plan.grid.ranks(ofStage: plan.placement.lastStage), over: communicator)
     return Outcome(
       loss: sums[0] / Double(targetTokens), crossEntropy: sums[1] / Double(targetTokens),
       gradientNorm: update.gradientNorm, isUpdated: update.isUpdated)
@@ -186,33 +206,22 @@ package final class StepEngine {
     try communicator.exchange(transfers)
   }
 
-  /// The loss of a micro-batch under the current weights, without dropout or smoothing.
-  package func evaluate(_ batch: MicroBatch) -> LossSum {
-    model.evaluate(batch, smoothing: 0, Pass(evaluating: weights, arena: arena))
+  /// The losses of micro-batches under the current weights, without dropout or smoothing.
+  ///
+  /// Collective over the stages of the replica, which give the same micro-batches. Returns: on the
+  /// last stage one a micro-batch, elsewhere nothing.
+  package func evaluate(_ batches: [MicroBatch]) throws(Failure) -> [LossSum] {
+    try executor.evaluate(batches)
   }
+}
 
-  /// Forward and backward of every own lane; leaves their gradients in the accumulator.
-  private func computeLanes(
-    _ number: Int, _ microBatches: [MicroBatch], _ targetTokens: Int
-  ) -> [LossSum] {
-    precondition(microBatches.count == ownMicroBatches.count, "the micro-batches of the own lanes")
-    let dropout = Dropout(probability: settings.dropout)
-    var next = microBatches.makeIterator()
-    let memory = gradientMemory.vector(of: communicator.rank)
-    return lanes.map { lane in
-      let gradient = layout.gradient(of: lane, part: 0, in: memory).vector
-      var loss = LossSum()
-      for index in 0..<settings.microBatchesPerLane {
-        guard let batch = next.next() else { preconditionFailure("counted above") }
-        let place = Pass.Place(
-          seed: settings.seed, step: number, lane: lane, microBatch: index)
-        loss += model.train(
-          batch, smoothing: settings.smoothing, gradientScale: 1 / Float(targetTokens),
-          Pass(weights: weights, arena: arena, dropout: dropout, place: place),
-          GradientTarget(gradient, accumulates: index > 0))
-      }
-      layout.complete(lane, 0..<model.layout.count, in: memory)
-      return loss
-    }
+extension StepEngine.Settings {
+  fileprivate var plan: StagePlan.Settings {
+    var plan = StagePlan.Settings(lanes: lanes, microBatchesPerLane: microBatchesPerLane)
+    plan.stages = parallel.stages
+    plan.chunksPerStage = parallel.chunks
+    plan.kind = parallel.schedule
+    plan.stageBlocks = parallel.stageBlocks
+    return plan
   }
 }

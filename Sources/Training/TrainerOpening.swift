@@ -26,16 +26,17 @@ extension Trainer {
       try RankLogHandler.logger(path: paths.log(rank: communicator.rank), rank: communicator.rank)
     }
     let inputs = try communicator.together { () throws(Failure) in try RunInputs(configuration) }
-    let engine = try communicator.together { () throws(Failure) in
-      try StepEngine(
-        inputs.model, bounds: inputs.bounds, settings: StepEngine.Settings(configuration),
-        communicator: communicator)
-    }
+    if configuration.parallel.exchange == .messages { communicator.separateNodes() }
+    let engine = try StepEngine(
+      inputs.model, bounds: inputs.bounds, settings: StepEngine.Settings(configuration),
+      communicator: communicator)
     let store = CheckpointStore(folder: paths.checkpoints)
     let resumed = try resume(
       configuration, root: root, inputs, engine, store, communicator, observer, directory)
-    if resumed == nil, engine.leadsNode {
-      inputs.model.layout.initialize(engine.weights, seed: configuration.seed)
+    if resumed == nil {
+      for range in engine.weightsToFill {
+        inputs.model.layout.initialize(engine.weights, in: range, seed: configuration.seed)
+      }
     }
     try communicator.nodeBarrier()
 
@@ -64,13 +65,16 @@ extension Trainer {
   }
 
   private static func checkRanks(_ configuration: RunConfiguration, _ ranks: Int) throws(Failure) {
-    if let replicas = configuration.parallel.replicas, replicas != ranks {
+    let stages = configuration.parallel.stages
+    if let replicas = configuration.parallel.replicas, replicas * stages != ranks {
       throw Failure(
         .configuration,
-        "parallel.replicas: expected \(replicas) ranks, found \(ranks); start mpirun -np"
-          + " \(replicas) or set it to auto")
+        "parallel.replicas: expected \(replicas * stages) ranks for \(replicas) replicas of"
+          + " \(stages) stages, found \(ranks); start mpirun -np \(replicas * stages) or set it"
+          + " to auto")
     }
-    _ = try LaneAssignment(lanes: configuration.batch.lanes, replicas: ranks)
+    let grid = try ProcessGrid(nodeOfRank: Array(repeating: 0, count: ranks), stages: stages)
+    _ = try LaneAssignment(lanes: configuration.batch.lanes, replicas: grid.replicas)
   }
 
   private struct Resumed {

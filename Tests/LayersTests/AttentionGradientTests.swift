@@ -1,0 +1,65 @@
+import Core
+import Layers
+import Tensors
+import Testing
+
+/// Attention's gradients against central differences of its naive twin in Double.
+@Suite struct AttentionGradientTests {
+  enum Kind: CaseIterable { case selfAttention, causal, cross }
+
+  private static let dimension = 6
+  private static let heads = 3
+  private static let queries = [0, 3, 4, 9]
+  private static let memories = [0, 1, 6, 8]
+
+  /// Uneven sequences; keys and values of different width.
+  @Test(arguments: Kind.allCases, [true, false])
+  func attention(kind: Kind, bias: Bool) {
+    let (keyDimension, valueDimension) = (2, 5)
+    let isCross = kind == .cross
+    var layout = GradientCheck.layout()
+    let layer = MultiHeadAttention(
+      "layer", dimension: Self.dimension, heads: Self.heads, keyDimension: keyDimension,
+      valueDimension: valueDimension, bias: bias, isCross: isCross, in: &layout)
+    let check = GradientCheck(layout)
+    let keys = isCross ? Self.memories : Self.queries
+    let extents = MultiHeadAttention.Extents(
+      queries: Self.queries, keys: keys, causal: kind == .causal)
+    let x = RandomMatrix(9, Self.dimension, site: 2)
+    let memory = RandomMatrix(8, Self.dimension, site: 4)
+    let cotangent = RandomMatrix(9, Self.dimension, site: 3)
+    let gradient = RandomMatrix(9, Self.dimension, filled: .nan)
+    // The memory's gradient is always added to.
+    let memoryGradient = RandomMatrix(8, Self.dimension, filled: 0)
+
+    let saved = layer.forward(
+      x.view, memory: isCross ? memory.view : nil, extents: extents, check.pass)
+    layer.backward(
+      saved, extents: extents, outputGradient: cotangent.view, check.pass, check.target,
+      inputGradient: gradient.view, accumulateInput: false,
+      memoryGradient: isCross ? memoryGradient.view : nil)
+
+    var inputs = ["x": x.view]
+    var inputGradients = ["x": gradient.view]
+    if isCross {
+      inputs["memory"] = memory.view
+      inputGradients["memory"] = memoryGradient.view
+    }
+    check.compare(inputs: inputs, inputGradients: inputGradients) { values in
+      let x = values.rows("x", columns: Self.dimension)
+      let memory = isCross ? values.rows("memory", columns: Self.dimension) : x
+      let (q, k, v) = (
+        values.linear(x, "layer/query"), values.linear(memory, "layer/key"),
+        values.linear(memory, "layer/value")
+      )
+      let context = (0..<extents.sequenceCount).flatMap { sequence in
+        Reference.attention(
+          query: Array(q[Self.queries[sequence]..<Self.queries[sequence + 1]]),
+          key: Array(k[keys[sequence]..<keys[sequence + 1]]),
+          value: Array(v[keys[sequence]..<keys[sequence + 1]]), heads: Self.heads,
+          causal: kind == .causal)
+      }
+      return contraction(values.linear(context, "layer/output"), cotangent.view)
+    }
+  }
+}

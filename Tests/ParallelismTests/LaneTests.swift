@@ -69,7 +69,7 @@ func recursiveSum(_ values: [Float]) -> Float {
       let assignment = try LaneAssignment(lanes: 8, replicas: replicas)
       return try LaneSums.reduce(
         Array(losses[assignment.lanes(of: communicator.rank)]), assignment: assignment,
-        over: communicator)
+        from: Array(0..<replicas), over: communicator)
     }
     let expected = [LaneTree.sum(losses.map { $0[0] }), LaneTree.sum(losses.map { $0[1] })]
     for sum in sums { #expect(sum == expected) }

@@ -22,7 +22,7 @@ import Testing
         """)
     #expect(
       try drawing(.gpipe, stages: 2, microBatches: 2) == """
-        stage 0  0>1>....<0--<1--..
+        stage 0  0>1>......<0--<1--
         stage 1  ..0>1><0--<1--....
 
         """)
@@ -31,8 +31,8 @@ import Testing
   @Test func chunksAreLettersAndNumbersAreAligned() throws {
     #expect(
       try drawing(.interleaved, stages: 2, chunks: 2, microBatches: 2) == """
-        stage 0  0a>1a>0b>1b>......<0b---<1b---<0a---<1a---
-        stage 1  ...0a>1a>0b><0b---1b><1b---<0a---<1a---...
+        stage 0  0a>1a>0b>1b>......<0b---...<1b---<0a---<1a---
+        stage 1  ...0a>1a>0b><0b---1b><1b---<0a---<1a---......
 
         """)
     let lines = try drawing(.oneForwardOneBackward, stages: 11, microBatches: 12)

@@ -110,9 +110,10 @@ package final class StepEngine {
 
   /// What this rank keeps in memory, in bytes, by purpose.
   package var memory: [(name: String, byteCount: Int)] {
-    [
+    let activations = (arena.capacity + scratch.capacity) * 4 + tokenGradients.byteCount
+    return [
       ("weights", weightStorage.count * 4), ("gradients", accumulator.byteCount),
-      ("moments", optimizer.byteCount), ("activations", (arena.capacity + scratch.capacity) * 4 + tokenGradients.byteCount),
+      ("moments", optimizer.byteCount), ("activations", activations),
       ("exchange", reducer.byteCount),
     ]
   }

@@ -4,10 +4,10 @@ import Tensors
 
 /// Forward and backward of a chunk. The numbers do not depend on where a model is cut.
 ///
-/// Memory: received matrices, what `forward` keeps and the gradients of the last chunk's loss lie in
-/// `pass.arena`, which belongs to the micro-batch: the caller resets it before the activations of a
-/// micro-batch arrive and not before its returned gradients are sent. `pass.scratch` is free between
-/// calls.
+/// Memory: received matrices, what `forward` keeps and the gradients of the last chunk's loss lie
+/// in `pass.arena`, which belongs to the micro-batch: the caller resets it before the activations
+/// of a micro-batch arrive and not before its returned gradients are sent. `pass.scratch` is free
+/// between calls.
 extension ModelChunk {
   /// What a micro-batch keeps from forward to backward.
   package struct Saved {
@@ -48,8 +48,8 @@ extension ModelChunk {
 
   /// What backward hands on.
   package struct BackwardResult {
-    /// The gradients of `input`, for the previous chunk; empty for the first. They are the memory of
-    /// `outputGradient`, or lie in `pass.arena`.
+    /// The gradients of `input`, for the previous chunk; empty for the first. They are the memory
+    /// of `outputGradient`, or lie in `pass.arena`.
     package fileprivate(set) var inputGradient: [Matrix] = []
     /// Of the last chunk; zero elsewhere.
     package fileprivate(set) var loss = LossSum()

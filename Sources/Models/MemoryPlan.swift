@@ -58,8 +58,8 @@ extension ModelChunk {
   /// What training on micro-batches within `bounds` needs at most: exactly what a micro-batch that
   /// reaches the bounds takes.
   ///
-  /// `saved` has room for the received activations, all that `forward` keeps, and the gradients that
-  /// backward starts from: those received, or in the last chunk those of the loss.
+  /// `saved` has room for the received activations, all that `forward` keeps, and the gradients
+  /// that backward starts from: those received, or in the last chunk those of the loss.
   package func arenaCapacity(_ bounds: BatchBounds) -> ArenaCapacity {
     let embedding = model.embedding
     let (s, t) = (bounds.sourceTokens, bounds.targetTokens)

@@ -24,8 +24,8 @@ package struct ModelChunk: Sendable {
   /// Its part of the layout, contiguous; the embedding is not in it.
   package var parameters: Range<Int> {
     let sections = model.layout.sections
-    return sections[blocks.lowerBound].range.lowerBound
-      ..< sections[blocks.upperBound - 1].range.upperBound
+    return sections[blocks.lowerBound].range
+      .lowerBound..<sections[blocks.upperBound - 1].range.upperBound
   }
 
   package var isFirst: Bool { blocks.lowerBound == 0 }

@@ -1,8 +1,8 @@
 /// What training costs, in floating-point operations.
 ///
-/// Equation of the counted operations: three times those of the forward pass, two a multiply-add: 6
-/// (sum of weight-matrix products over their tokens) + 6 heads (d_k + d_v) (query-key pairs), causal
-/// attention counted in full.
+/// Equation of the counted operations: three times those of the forward pass, two a multiply-add:
+/// 6 (sum of weight-matrix products over their tokens) + 6 heads (d_k + d_v) (query-key pairs),
+/// causal attention counted in full.
 extension Transformer {
   /// Floating-point operations of one training step over a micro-batch; embedding look-ups and
   /// element-wise work are not counted.
@@ -70,7 +70,8 @@ extension Transformer {
   }
 
   private func decoderOperations(_ bounds: BatchBounds) -> Double {
-    // Of cross-attention queries and outputs over target tokens, keys and values over source tokens.
+    // Of cross-attention, queries and outputs over target tokens, keys and values over source
+    // tokens.
     6
       * (Double(bounds.targetTokens) * (3 * attentionProducts + feedForwardProducts)
         + Double(bounds.sourceTokens) * attentionProducts

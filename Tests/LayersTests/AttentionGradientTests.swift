@@ -25,41 +25,41 @@ import Testing
     let keys = isCross ? Self.memories : Self.queries
     let extents = MultiHeadAttention.Extents(
       queries: Self.queries, keys: keys, causal: kind == .causal)
-    let x = RandomMatrix(9, Self.dimension, site: 2)
-    let memory = RandomMatrix(8, Self.dimension, site: 4)
-    let cotangent = RandomMatrix(9, Self.dimension, site: 3)
-    let gradient = RandomMatrix(9, Self.dimension, filled: .nan)
+    let x = check.random(9, Self.dimension, site: 2)
+    let memory = check.random(8, Self.dimension, site: 4)
+    let cotangent = check.random(9, Self.dimension, site: 3)
+    let gradient = check.rows(9, Self.dimension, filled: .nan)
     // The memory's gradient is always added to.
-    let memoryGradient = RandomMatrix(8, Self.dimension, filled: 0)
+    let memoryGradient = check.rows(8, Self.dimension, filled: 0)
 
     let saved = layer.forward(
-      x.view, memory: isCross ? memory.view : nil, extents: extents, check.pass)
+      x, memory: isCross ? memory : nil, extents: extents, check.pass)
     layer.backward(
-      saved, extents: extents, outputGradient: cotangent.view, check.pass, check.target,
-      inputGradient: gradient.view, accumulateInput: false,
-      memoryGradient: isCross ? memoryGradient.view : nil)
+      saved, extents: extents, outputGradient: cotangent, check.pass, check.target,
+      inputGradient: gradient, accumulateInput: false,
+      memoryGradient: isCross ? memoryGradient : nil)
 
-    var inputs = ["x": x.view]
-    var inputGradients = ["x": gradient.view]
+    var inputs = ["x": x]
+    var inputGradients = ["x": gradient]
     if isCross {
-      inputs["memory"] = memory.view
-      inputGradients["memory"] = memoryGradient.view
+      inputs["memory"] = memory
+      inputGradients["memory"] = memoryGradient
     }
     check.compare(inputs: inputs, inputGradients: inputGradients) { values in
       let x = values.rows("x", columns: Self.dimension)
       let memory = isCross ? values.rows("memory", columns: Self.dimension) : x
-      let (q, k, v) = (
-        values.linear(x, "layer/query"), values.linear(memory, "layer/key"),
-        values.linear(memory, "layer/value")
-      )
-      let context = (0..<extents.sequenceCount).flatMap { sequence in
-        Reference.attention(
-          query: Array(q[Self.queries[sequence]..<Self.queries[sequence + 1]]),
-          key: Array(k[keys[sequence]..<keys[sequence + 1]]),
-          value: Array(v[keys[sequence]..<keys[sequence + 1]]), heads: Self.heads,
+      let q = values.linear(x, "layer/query")
+      let k = values.linear(memory, "layer/key")
+      let v = values.linear(memory, "layer/value")
+      var context: Reference.Rows = []
+      for sequence in 0..<extents.sequenceCount {
+        let own = Self.queries[sequence]..<Self.queries[sequence + 1]
+        let seen = keys[sequence]..<keys[sequence + 1]
+        context += Reference.attention(
+          query: Array(q[own]), key: Array(k[seen]), value: Array(v[seen]), heads: Self.heads,
           causal: kind == .causal)
       }
-      return contraction(values.linear(context, "layer/output"), cotangent.view)
+      return contraction(values.linear(context, "layer/output"), cotangent)
     }
   }
 }

@@ -28,14 +28,14 @@ import Testing
       vocabularySize: Self.vocabularySize, dimension: d, in: &layout)
     let layer = InputEmbedding(embedding: table, positions: positions, site: site)
     let check = GradientCheck(layout, dropout: dropout)
-    let cotangent = RandomMatrix(sequences.tokens.count, d, site: 3)
-    let gradient = RandomMatrix(sequences.tokens.count, d, site: 3)
+    let cotangent = check.random(sequences.tokens.count, d, site: 3)
+    let gradient = check.random(sequences.tokens.count, d, site: 3)
 
     _ = layer.forward(sequences, check.pass)
-    layer.backward(sequences, gradient: gradient.view, check.pass, check.target)
+    layer.backward(sequences, gradient: gradient, check.pass, check.target)
     // The loss writes the table's gradient first; here there is none.
     check.target.part(table.weight).fill(0)
-    table.addTokenGradients(sequences.tokens, rows: gradient.view, into: check.target)
+    table.addTokenGradients(sequences.tokens, rows: gradient, into: check.target)
 
     check.compare(inputs: [:], inputGradients: [:]) { values in
       let table = values.rows("embedding/weight", columns: d)
@@ -51,7 +51,7 @@ import Testing
             })
         }
       }
-      return contraction(dropped(rows, probability: dropout, site: site), cotangent.view)
+      return contraction(dropped(rows, probability: dropout, site: site), cotangent)
     }
   }
 
@@ -64,12 +64,12 @@ import Testing
       vocabularySize: Self.vocabularySize, dimension: d, in: &layout)
     let loss = VocabularyLoss(embedding: table, smoothing: smoothing)
     let check = GradientCheck(layout)
-    let hidden = RandomMatrix(rows, d, site: 2)
-    let gradient = RandomMatrix(rows, d, filled: .nan)
+    let hidden = check.random(rows, d, site: 2)
+    let gradient = check.rows(rows, d, filled: .nan)
     let targets: [Int32] = [0, 10, 3, 3, 5, 1, 9]
     let sum = loss.train(
-      hidden.view, targets: targets, gradientScale: scale, check.pass, check.target,
-      hiddenGradient: gradient.view)
+      hidden, targets: targets, gradientScale: scale, check.pass, check.target,
+      hiddenGradient: gradient)
 
     let twin = { (values: GradientCheck.Values) -> Double in
       let logits = Reference.linear(
@@ -78,10 +78,10 @@ import Testing
         * Reference.crossEntropy(logits, targets: targets, smoothing: Double(smoothing))
     }
     var values = check.parameters
-    values["hidden"] = hidden.view.vector.array.map(Double.init)
+    values["hidden"] = hidden.vector.array.map(Double.init)
     #expect(abs(Double(scale) * sum.smoothed - twin(values)) < 1e-5)
-    #expect(loss.evaluate(hidden.view, targets: targets, check.pass) == sum)
+    #expect(loss.evaluate(hidden, targets: targets, check.pass) == sum)
     check.compare(
-      inputs: ["hidden": hidden.view], inputGradients: ["hidden": gradient.view], twin: twin)
+      inputs: ["hidden": hidden], inputGradients: ["hidden": gradient], twin: twin)
   }
 }

@@ -12,6 +12,7 @@ final class GradientCheck {
   let layout: ParameterLayout
   private let weightStorage: FloatBuffer
   private let gradientStorage: FloatBuffer
+  private let inputs = Arena(capacity: 1 << 16)
   private let arena = Arena(capacity: 1 << 16)
   private let scratch = Arena(capacity: 1 << 16)
   private let dropout: Dropout
@@ -27,7 +28,7 @@ final class GradientCheck {
     self.dropout = Dropout(probability: dropout)
     weightStorage = FloatBuffer(count: layout.count)
     gradientStorage = FloatBuffer(count: layout.count - Self.origin)
-    weightStorage.view.copy(from: Self.random(layout.count, site: 1).view)
+    Self.randomize(weightStorage.view, site: 1)
     gradientStorage.view.fill(.nan)
   }
 
@@ -38,12 +39,24 @@ final class GradientCheck {
     return layout
   }
 
-  /// Uniform in -1...1 without values near zero, where a rectifier has no derivative.
-  static func random(_ count: Int, site: Int) -> FloatBuffer {
+  /// Uniform in -1...1.
+  private static func randomize(_ vector: Vector, site: Int) {
     let stream = RandomStream(seed: 17, purpose: .sampling, site: site)
-    let buffer = FloatBuffer(count: count)
-    for i in 0..<count { buffer.view.base[i] = Float(2 * stream.uniform(at: i) - 1) }
-    return buffer
+    for i in 0..<vector.count { vector.base[i] = Float(2 * stream.uniform(at: i) - 1) }
+  }
+
+  /// Random rows; they live as long as the check.
+  func random(_ rows: Int, _ columns: Int, site: Int) -> Matrix {
+    let matrix = inputs.matrix(rows, columns)
+    Self.randomize(matrix.vector, site: site)
+    return matrix
+  }
+
+  /// Rows with `value` everywhere; they live as long as the check.
+  func rows(_ rows: Int, _ columns: Int, filled value: Float) -> Matrix {
+    let matrix = inputs.matrix(rows, columns)
+    matrix.vector.fill(value)
+    return matrix
   }
 
   var pass: Pass {
@@ -69,8 +82,8 @@ final class GradientCheck {
     return values
   }
 
-  /// Compares the gradients of parameters (`target`, each times `factor`) and of inputs with central
-  /// differences of `twin`.
+  /// Compares the gradients of parameters, expected to be `factor` times those of `twin`, and of
+  /// inputs with central differences of `twin`.
   ///
   /// - Parameters:
   ///   - inputs: the layer's inputs by name.
@@ -144,25 +157,4 @@ func contraction(_ output: Reference.Rows, _ cotangent: Matrix) -> Double {
   output.enumerated().reduce(0) { sum, row in
     zip(row.element, cotangent[row.offset].array).reduce(sum) { $0 + $1.0 * Double($1.1) }
   }
-}
-
-/// Random rows that outlive the views of them.
-final class RandomMatrix {
-  private let buffer: FloatBuffer
-  private let rows: Int
-  private let columns: Int
-
-  init(_ rows: Int, _ columns: Int, site: Int) {
-    buffer = GradientCheck.random(rows * columns, site: site)
-    self.rows = rows
-    self.columns = columns
-  }
-
-  /// The same shape, with `value` everywhere.
-  convenience init(_ rows: Int, _ columns: Int, filled value: Float) {
-    self.init(rows, columns, site: 0)
-    buffer.view.fill(value)
-  }
-
-  var view: Matrix { buffer.view.matrix(rows: rows, columns: columns) }
 }

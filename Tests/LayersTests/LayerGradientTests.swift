@@ -20,16 +20,16 @@ import Testing
     let layer = Linear(
       "layer", inputs: shape.inputs, outputs: shape.outputs, bias: bias, in: &layout)
     let check = GradientCheck(layout)
-    let x = RandomMatrix(shape.rows, shape.inputs, site: 2)
-    let cotangent = RandomMatrix(shape.rows, shape.outputs, site: 3)
-    let gradient = RandomMatrix(shape.rows, shape.inputs, filled: .nan)
-    _ = layer.forward(x.view, check.pass)
+    let x = check.random(shape.rows, shape.inputs, site: 2)
+    let cotangent = check.random(shape.rows, shape.outputs, site: 3)
+    let gradient = check.rows(shape.rows, shape.inputs, filled: .nan)
+    _ = layer.forward(x, check.pass)
     layer.backward(
-      input: x.view, outputGradient: cotangent.view, check.pass, check.target,
-      inputGradient: gradient.view, accumulateInput: false)
-    check.compare(inputs: ["x": x.view], inputGradients: ["x": gradient.view]) { values in
+      input: x, outputGradient: cotangent, check.pass, check.target,
+      inputGradient: gradient, accumulateInput: false)
+    check.compare(inputs: ["x": x], inputGradients: ["x": gradient]) { values in
       let y = values.linear(values.rows("x", columns: shape.inputs), "layer")
-      return contraction(y, cotangent.view)
+      return contraction(y, cotangent)
     }
   }
 
@@ -39,17 +39,17 @@ import Testing
     let layer = FeedForward(
       "layer", dimension: shape.dimension, inner: shape.inner, in: &layout)
     let check = GradientCheck(layout)
-    let x = RandomMatrix(shape.rows, shape.dimension, site: 2)
-    let cotangent = RandomMatrix(shape.rows, shape.dimension, site: 3)
-    let gradient = RandomMatrix(shape.rows, shape.dimension, filled: mode.start)
-    let saved = layer.forward(x.view, check.pass)
+    let x = check.random(shape.rows, shape.dimension, site: 2)
+    let cotangent = check.random(shape.rows, shape.dimension, site: 3)
+    let gradient = check.rows(shape.rows, shape.dimension, filled: mode.start)
+    let saved = layer.forward(x, check.pass)
     layer.backward(
-      saved, outputGradient: cotangent.view, check.pass, check.target,
-      inputGradient: gradient.view, accumulateInput: mode == .accumulating)
-    check.compare(inputs: ["x": x.view], inputGradients: ["x": gradient.view]) { values in
+      saved, outputGradient: cotangent, check.pass, check.target,
+      inputGradient: gradient, accumulateInput: mode == .accumulating)
+    check.compare(inputs: ["x": x], inputGradients: ["x": gradient]) { values in
       let x = values.rows("x", columns: shape.dimension)
       let hidden = Reference.rectify(values.linear(x, "layer/inner"))
-      return contraction(values.linear(hidden, "layer/outer"), cotangent.view)
+      return contraction(values.linear(hidden, "layer/outer"), cotangent)
     }
   }
 
@@ -58,18 +58,18 @@ import Testing
     var layout = GradientCheck.layout()
     let layer = LayerNorm("layer", dimension: shape.columns, in: &layout)
     let check = GradientCheck(layout)
-    let x = RandomMatrix(shape.rows, shape.columns, site: 2)
-    let cotangent = RandomMatrix(shape.rows, shape.columns, site: 3)
-    let gradient = RandomMatrix(shape.rows, shape.columns, filled: mode.start)
-    let saved = layer.forward(x.view, inPlace: false, check.pass)
+    let x = check.random(shape.rows, shape.columns, site: 2)
+    let cotangent = check.random(shape.rows, shape.columns, site: 3)
+    let gradient = check.rows(shape.rows, shape.columns, filled: mode.start)
+    let saved = layer.forward(x, inPlace: false, check.pass)
     layer.backward(
-      saved, outputGradient: cotangent.view, check.pass, check.target,
-      inputGradient: gradient.view, accumulateInput: mode == .accumulating)
+      saved, outputGradient: cotangent, check.pass, check.target,
+      inputGradient: gradient, accumulateInput: mode == .accumulating)
     check.compare(
-      inputs: ["x": x.view], inputGradients: ["x": gradient.view], tolerance: 5e-5
+      inputs: ["x": x], inputGradients: ["x": gradient], tolerance: 5e-5
     ) { values in
       contraction(
-        values.layerNorm(values.rows("x", columns: shape.columns), "layer"), cotangent.view)
+        values.layerNorm(values.rows("x", columns: shape.columns), "layer"), cotangent)
     }
   }
 
@@ -79,24 +79,24 @@ import Testing
     let layer = FeedForward("layer", dimension: 5, inner: 7, in: &layout)
     let norm = LayerNorm("norm", dimension: 5, in: &layout)
     let check = GradientCheck(layout)
-    let x = RandomMatrix(3, 5, site: 2)
-    let cotangent = RandomMatrix(3, 5, site: 3)
-    let gradient = RandomMatrix(3, 5, filled: .nan)
+    let x = check.random(3, 5, site: 2)
+    let cotangent = check.random(3, 5, site: 3)
+    let gradient = check.rows(3, 5, filled: .nan)
     for target in [check.target, check.secondTarget, check.secondTarget] {
-      let saved = layer.forward(x.view, check.pass)
+      let saved = layer.forward(x, check.pass)
       let normed = norm.forward(saved.output, inPlace: false, check.pass)
       norm.backward(
-        normed, outputGradient: cotangent.view, check.pass, target, inputGradient: gradient.view,
+        normed, outputGradient: cotangent, check.pass, target, inputGradient: gradient,
         accumulateInput: false)
-      let inner = RandomMatrix(3, 5, filled: .nan)
+      let inner = check.rows(3, 5, filled: .nan)
       layer.backward(
-        saved, outputGradient: gradient.view, check.pass, target, inputGradient: inner.view,
+        saved, outputGradient: gradient, check.pass, target, inputGradient: inner,
         accumulateInput: false)
     }
-    check.compare(inputs: ["x": x.view], inputGradients: [:], factor: 3, tolerance: 5e-5) {
+    check.compare(inputs: ["x": x], inputGradients: [:], factor: 3, tolerance: 5e-5) {
       let hidden = Reference.rectify($0.linear($0.rows("x", columns: 5), "layer/inner"))
       return contraction(
-        $0.layerNorm($0.linear(hidden, "layer/outer"), "norm"), cotangent.view)
+        $0.layerNorm($0.linear(hidden, "layer/outer"), "norm"), cotangent)
     }
   }
 
@@ -110,29 +110,29 @@ import Testing
     let body = Linear("body", inputs: dimension, outputs: dimension, bias: true, in: &layout)
     let check = GradientCheck(layout, dropout: dropout)
     let pass = check.pass
-    let x = RandomMatrix(rows, dimension, site: 2)
-    let cotangent = RandomMatrix(rows, dimension, site: 3)
-    let gradient = RandomMatrix(rows, dimension, site: 3)
+    let x = check.random(rows, dimension, site: 2)
+    let cotangent = check.random(rows, dimension, site: 3)
+    let gradient = check.random(rows, dimension, site: 3)
 
-    let entered = residual.enter(x.view, pass)
-    let left = residual.leave(x.view, body: body.forward(entered.output, pass), pass)
+    let entered = residual.enter(x, pass)
+    let left = residual.leave(x, body: body.forward(entered.output, pass), pass)
     let bodyGradient = residual.leaveBackward(
-      left, gradient: gradient.view, pass, check.target)
-    let (input, accumulates) = residual.bodyInputGradient(gradient.view, pass)
+      left, gradient: gradient, pass, check.target)
+    let (input, accumulates) = residual.bodyInputGradient(gradient, pass)
     body.backward(
       input: entered.output, outputGradient: bodyGradient, pass, check.target,
       inputGradient: input, accumulateInput: accumulates)
     residual.enterBackward(
-      entered, bodyInputGradient: input, gradient: gradient.view, pass, check.target)
+      entered, bodyInputGradient: input, gradient: gradient, pass, check.target)
 
     check.compare(
-      inputs: ["x": x.view], inputGradients: ["x": gradient.view], tolerance: 5e-5
+      inputs: ["x": x], inputGradients: ["x": gradient], tolerance: 5e-5
     ) { values in
       let x = values.rows("x", columns: dimension)
       let entered = isPostNorm ? x : values.layerNorm(x, "norm")
       let sum = Reference.add(
         x, dropped(values.linear(entered, "body"), probability: dropout, site: site))
-      return contraction(isPostNorm ? values.layerNorm(sum, "norm") : sum, cotangent.view)
+      return contraction(isPostNorm ? values.layerNorm(sum, "norm") : sum, cotangent)
     }
   }
 }

@@ -73,7 +73,7 @@ package struct OwnershipMap: Sendable, Equatable {
     }
   }
 
-  /// The chunks of a bucket as equally as possible; who gets one more changes from bucket to bucket.
+  /// The chunks of a bucket as equally as possible; who gets one more changes with the bucket.
   private static func cut(
     _ range: Range<Int>, over replicas: Int, rotation: Int
   ) -> [Range<Int>] {

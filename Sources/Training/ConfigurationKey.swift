@@ -173,8 +173,8 @@ extension ConfigurationKey {
       "Layers of each stage, as in 4,4,2,2; auto cuts by cost.", .free),
     .init(
       "parallel.exchange", \.parallel.exchange, .choice,
-      "shared sums gradients in the memory of a node; messages treats each rank as a node of its"
-        + " own; mpi leaves the sum to MPI_Allreduce, whose bits depend on the ranks.", .free),
+      "shared memory in a node, messages everywhere, or mpi: sums whose bits depend on ranks.",
+      .free),
     .init(
       "parallel.check_every", \.parallel.checkEvery, .integer(1...1_000_000_000),
       "Steps between two comparisons of all copies of the weights.", .free),

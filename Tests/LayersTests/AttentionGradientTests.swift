@@ -45,7 +45,7 @@ import Testing
       inputs["memory"] = memory
       inputGradients["memory"] = memoryGradient
     }
-    check.compare(inputs: inputs, inputGradients: inputGradients) { values in
+    check.compare(inputs: inputs, inputGradients: inputGradients) { values -> Double in
       let x = values.rows("x", columns: Self.dimension)
       let memory = isCross ? values.rows("memory", columns: Self.dimension) : x
       let q = values.linear(x, "layer/query")
@@ -55,9 +55,10 @@ import Testing
       for sequence in 0..<extents.sequenceCount {
         let own = Self.queries[sequence]..<Self.queries[sequence + 1]
         let seen = keys[sequence]..<keys[sequence + 1]
-        context += Reference.attention(
-          query: Array(q[own]), key: Array(k[seen]), value: Array(v[seen]), heads: Self.heads,
-          causal: kind == .causal)
+        let (query, key, value) = (Array(q[own]), Array(k[seen]), Array(v[seen]))
+        let attended: Reference.Rows = Reference.attention(
+          query: query, key: key, value: value, heads: Self.heads, causal: kind == .causal)
+        context += attended
       }
       return contraction(values.linear(context, "layer/output"), cotangent)
     }

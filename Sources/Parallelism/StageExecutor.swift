@@ -152,14 +152,16 @@ package final class StageExecutor {
   private func begin(_ batches: [MicroBatch], _ schedule: PipelineSchedule) {
     self.batches = batches
     let instructions = schedule.instructions[plan.stage]
-    expectedActivations = instructions.compactMap { instruction in
-      guard case .receiveActivation(let microBatch, let chunk) = instruction else { return nil }
-      return Place(microBatch: microBatch, chunk: chunk)
-    }[...]
-    expectedGradients = instructions.compactMap { instruction in
-      guard case .receiveGradient(let microBatch, let chunk) = instruction else { return nil }
-      return Place(microBatch: microBatch, chunk: chunk)
-    }[...]
+    expectedActivations =
+      instructions.compactMap { instruction in
+        guard case .receiveActivation(let microBatch, let chunk) = instruction else { return nil }
+        return Place(microBatch: microBatch, chunk: chunk)
+      }[...]
+    expectedGradients =
+      instructions.compactMap { instruction in
+        guard case .receiveGradient(let microBatch, let chunk) = instruction else { return nil }
+        return Place(microBatch: microBatch, chunk: chunk)
+      }[...]
   }
 
   private func pass(_ microBatch: Int, _ step: Step, _ arena: Arena) -> Pass {

@@ -64,8 +64,9 @@ struct BenchExchangeCommand: ParsableCommand {
         + " copied at \(gigabytes(result.copyBandwidth)) GB/s (read and written, all ranks at once)"
     )
     print("#                        lockstep                     MPI_Allreduce")
-    print("#     size      count   time(us)  algbw   busbw     time(us)  algbw   busbw  speedup"
-      + "  of memory limit")
+    print(
+      "#     size      count   time(us)  algbw   busbw     time(us)  algbw   busbw  speedup"
+        + "  of memory limit")
     for row in result.rows {
       print(
         String(format: "%10d %10d", row.byteCount, row.elementCount) + text(row.lockstep) + "  "

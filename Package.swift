@@ -21,6 +21,9 @@ let package = Package(
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas"),
     .systemLibrary(name: "CHDF5", pkgConfig: "hdf5"),
     .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash"),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib"),
+    // System calls that do not import by themselves.
+    .systemLibrary(name: "CLinux"),
     .target(
       name: "CSentencePiece",
       linkerSettings: [.linkedLibrary("sentencepiece"), .linkedLibrary("sentencepiece_train")]),
@@ -29,7 +32,7 @@ let package = Package(
     .target(name: "Core", dependencies: ["CXXHash"]),
     .target(
       name: "Tensors", dependencies: ["Core", "COpenBLAS"], swiftSettings: kernelSettings),
-    .target(name: "HDF5", dependencies: ["Core", "CHDF5"]),
+    .target(name: "HDF5", dependencies: ["Core", "CHDF5", "CZlib", "CLinux"]),
     .target(name: "Messaging", dependencies: ["Core", "Tensors", "CMPI"]),
     .target(name: "Layers", dependencies: ["Core", "Tensors"]),
     .target(name: "Models", dependencies: ["Core", "Tensors", "Layers"]),

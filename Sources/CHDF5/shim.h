@@ -29,3 +29,12 @@ static inline hid_t lockstep_error_stack(void) { return H5E_DEFAULT; }
 static inline unsigned lockstep_read_only(void) { return H5F_ACC_RDONLY; }
 static inline unsigned lockstep_truncate(void) { return H5F_ACC_TRUNC; }
 static inline haddr_t lockstep_no_address(void) { return HADDR_UNDEF; }
+
+// A file that is reached through a descriptor somebody else has opened.
+typedef struct {
+  H5FD_t base;
+  haddr_t byte_count;
+  haddr_t end_of_allocation;
+  int descriptor;
+} lockstep_descriptor_file;
+

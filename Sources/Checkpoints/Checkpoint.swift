@@ -37,7 +37,7 @@ package final class Checkpoint {
           + "verified; keep the two together")
     }
     let manifest = try Manifest(readingFrom: manifestPath)
-    file = try OpenFile(reading: dataPath)
+    file = try OpenFile(readingRegular: dataPath)
     if let digest {
       guard manifest.digest == digest, try file.byteCount() == manifest.fileByteCount else {
         throw Failure(.badData, "\(folder): is not the checkpoint that was verified (\(digest))")
@@ -45,9 +45,9 @@ package final class Checkpoint {
     } else {
       try manifest.verify(file)
     }
-    let stored = try File.open(dataPath)
+    let stored = try StoredFile(sharing: file)
     header = try CheckpointHeader(from: stored)
-    hasMoments = try stored.contains(StateVector.firstMoment.group)
+    hasMoments = stored.contains(StateVector.firstMoment.group)
     layout = try Checkpoint.layout(in: stored)
     spans = try Checkpoint.spans(
       in: stored, layout, hasMoments ? StateVector.allCases : [.parameters])
@@ -150,7 +150,7 @@ package final class Checkpoint {
   }
 
   /// Names in flat order with the shapes the datasets have.
-  private static func layout(in file: borrowing File) throws(Failure) -> ParameterLayout {
+  private static func layout(in file: StoredFile) throws(Failure) -> ParameterLayout {
     var layout = ParameterLayout()
     for name in try file.readTexts(Format.tensorOrder) {
       let dataset = try file.dataset(StateVector.parameters.group + "/" + name)
@@ -165,7 +165,7 @@ package final class Checkpoint {
   }
 
   private static func spans(
-    in file: borrowing File, _ layout: ParameterLayout, _ vectors: [StateVector]
+    in file: StoredFile, _ layout: ParameterLayout, _ vectors: [StateVector]
   ) throws(Failure) -> [StateVector: [Skeleton.Span]] {
     var spans: [StateVector: [Skeleton.Span]] = [:]
     for vector in vectors {

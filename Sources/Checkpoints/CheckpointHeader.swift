@@ -87,8 +87,8 @@ extension CheckpointHeader {
   /// Reads what `write` wrote.
   ///
   /// Throws: `Failure(.badData)` for a file of another kind or a newer version.
-  init(from file: borrowing File) throws(Failure) {
-    guard case .text(Format.name)? = try file.attribute("format") else {
+  init(from file: StoredFile) throws(Failure) {
+    guard case .text(Format.name)? = file.attribute("format") else {
       throw Failure(
         .badData, "\(file.path): is HDF5 but not a checkpoint of Lockstep (attribute format)")
     }
@@ -102,11 +102,11 @@ extension CheckpointHeader {
     func integer(_ name: String) throws(Failure) -> Int {
       try file.integerAttribute(name, of: "/state")
     }
-    guard case .unsigned(let seed)? = try file.attribute("seed", of: "/state") else {
+    guard case .unsigned(let seed)? = file.attribute("seed", of: "/state") else {
       throw Failure(.badData, "\(file.path): has no seed in /state")
     }
     var provenance: [String: String] = [:]
-    for name in try file.children(of: "/provenance") {
+    for name in file.children(of: "/provenance") {
       provenance[name] = try file.readText("/provenance/" + name)
     }
     self.init(

@@ -104,19 +104,19 @@ package struct Inspection: Codable, Sendable {
   /// datasets are recorded instead.
   package init(of path: String) throws(Failure) {
     let target = try Inspection.target(path)
-    let file = try File.open(target.file)
+    let file = try StoredFile.open(target.file)
     self.path = target.file
-    byteCount = try FileSystem.byteCount(of: target.file)
+    byteCount = file.byteCount
     (verification, remark) = Inspection.verify(target)
-    attributes = try Inspection.attributes(of: "/", in: file)
+    attributes = Inspection.attributes(of: "/", in: file)
     if case .integer(let step)? = attributes["step"] { self.step = Int(step) } else { step = nil }
-    state = try file.contains("/state") ? Inspection.attributes(of: "/state", in: file) : nil
+    state = file.contains("/state") ? Inspection.attributes(of: "/state", in: file) : nil
     configuration =
       try file.contains(Format.configuration) ? file.readText(Format.configuration) : nil
     var objects: [Object] = []
     var provenance: [String: String] = [:]
-    for node in try file.tree() {
-      objects.append(try Inspection.object(node, in: file))
+    for node in file.tree() {
+      objects.append(Inspection.object(node, in: file))
       if node.path.hasPrefix("/provenance/"), node.type == .string {
         provenance[String(node.path.dropFirst(12))] = try file.readText(node.path)
       }
@@ -164,7 +164,7 @@ package struct Inspection: Codable, Sendable {
     else { return (.none, "there is no \(Format.manifestFile) to verify it against") }
     do throws(Failure) {
       let manifest = try Manifest(readingFrom: folder + "/" + Format.manifestFile)
-      try manifest.verify(try OpenFile(reading: target.file))
+      try manifest.verify(try OpenFile(readingRegular: target.file))
       return (.verified, nil)
     } catch {
       return (.damaged, error.message)
@@ -172,16 +172,16 @@ package struct Inspection: Codable, Sendable {
   }
 
   private static func attributes(
-    of object: String, in file: borrowing File
-  ) throws(Failure) -> [String: Value] {
+    of object: String, in file: StoredFile
+  ) -> [String: Value] {
     var values: [String: Value] = [:]
-    for name in try file.attributeNames(of: object) {
-      if let value = try file.attribute(name, of: object) { values[name] = Value(value) }
+    for name in file.attributeNames(of: object) {
+      if let value = file.attribute(name, of: object) { values[name] = Value(value) }
     }
     return values
   }
 
-  private static func object(_ node: Node, in file: borrowing File) throws(Failure) -> Object {
+  private static func object(_ node: Node, in file: StoredFile) -> Object {
     var (statistics, defect) = (Statistics?.none, node.defect)
     if let type = node.type, type.isFloat {
       do throws(Failure) {
@@ -191,7 +191,7 @@ package struct Inspection: Codable, Sendable {
       }
     }
     let isLink = node.kind == .link
-    let attributes = isLink ? [:] : try attributes(of: node.path, in: file)
+    let attributes = isLink ? [:] : attributes(of: node.path, in: file)
     return Object(
       path: node.path, kind: node.kind.rawValue, shape: node.kind == .dataset ? node.shape : nil,
       type: node.type?.description, attributes: attributes.isEmpty ? nil : attributes,
@@ -199,7 +199,7 @@ package struct Inspection: Codable, Sendable {
   }
 
   private static func statistics(
-    of path: String, _ type: ElementType, in file: borrowing File
+    of path: String, _ type: ElementType, in file: StoredFile
   ) throws(Failure) -> Statistics {
     let dataset = try file.dataset(path)
     var statistics = Statistics()

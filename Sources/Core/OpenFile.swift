@@ -3,13 +3,22 @@ import Foundation
 /// An open file whose every call is checked and that closes itself.
 package struct OpenFile: ~Copyable, Sendable {
   package let path: String
-  private let descriptor: Int32
+  /// For those who hand the open file to a child; it stays this value's to close.
+  package let descriptor: Int32
 
-  /// Opens a regular file for reading.
+  /// Opens a file for reading.
   ///
   /// Throws: `Failure` (.missingInput).
   package init(reading path: String) throws(Failure) {
     try self.init(path, O_RDONLY, .missingInput, "open")
+  }
+
+  /// Opens a regular file for reading; a link, a pipe or a device of that name is refused and
+  /// nobody waits for it.
+  ///
+  /// Throws: `Failure` (.missingInput, .badData).
+  package init(readingRegular path: String) throws(Failure) {
+    try self.init(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, .missingInput, "open")
   }
 
   /// Creates or replaces a file, for writing and reading back.
@@ -22,9 +31,37 @@ package struct OpenFile: ~Copyable, Sendable {
   private init(
     _ path: String, _ flags: Int32, _ exitCode: ExitCode, _ verb: String
   ) throws(Failure) {
+    let opened = open(path, flags | O_CLOEXEC, 0o644)
+    guard opened >= 0 else {
+      // What open says of a link it must not follow would mislead.
+      if errno == ELOOP, flags & O_NOFOLLOW != 0 {
+        throw Failure(.badData, "\(path): is a link; a regular file was expected")
+      }
+      throw FileSystem.failure(exitCode, verb, path)
+    }
+    var status = stat()
+    if flags & O_NOFOLLOW != 0,
+      fstat(opened, &status) != 0 || status.st_mode & S_IFMT != S_IFREG
+    {
+      close(opened)
+      throw Failure(.badData, "\(path): is not a regular file")
+    }
     self.path = path
-    descriptor = open(path, flags | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw FileSystem.failure(exitCode, verb, path) }
+    descriptor = opened
+  }
+
+  private init(sharing path: String, _ descriptor: Int32) {
+    self.path = path
+    self.descriptor = descriptor
+  }
+
+  /// The same open file once more: the same bytes, whatever its name means by now.
+  ///
+  /// Throws: `Failure` (.inputOutput).
+  package func duplicate() throws(Failure) -> OpenFile {
+    let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+    guard copy >= 0 else { throw FileSystem.failure(.inputOutput, "duplicate", path) }
+    return OpenFile(sharing: path, copy)
   }
 
   deinit {

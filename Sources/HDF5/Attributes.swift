@@ -2,7 +2,7 @@ import CHDF5
 import Core
 
 /// The value of a scalar attribute.
-package enum AttributeValue: Equatable, Sendable {
+package enum AttributeValue: Codable, Equatable, Sendable {
   case signed(Int64)
   case unsigned(UInt64)
   case real(Double)
@@ -47,29 +47,6 @@ extension File {
       .attribute, "open the attribute", place, .badData,
       H5Aopen_by_name(file, object, name, lockstep_default(), lockstep_default()))
     return try value(of: attribute, place)
-  }
-
-  /// A whole number that must be there.
-  ///
-  /// Throws: `Failure(.badData)` when it is missing or of another kind.
-  package func integerAttribute(_ name: String, of object: String = "/") throws(Failure) -> Int {
-    switch try attribute(name, of: object) {
-    case .signed(let number)?: return Int(number)
-    case .unsigned(let number)?:
-      if let number = Int(exactly: number) { return number }
-    default: break
-    }
-    throw Failure(
-      .badData, "\(attributePlace(name, object).description): a whole number was expected here")
-  }
-
-  /// A text that must be there.
-  ///
-  /// Throws: `Failure(.badData)` when it is missing or of another kind.
-  package func textAttribute(_ name: String, of object: String = "/") throws(Failure) -> String {
-    if case .text(let text)? = try attribute(name, of: object) { return text }
-    throw Failure(
-      .badData, "\(attributePlace(name, object).description): a text was expected here")
   }
 
   /// Names of the attributes of a group or dataset, sorted.
@@ -151,6 +128,9 @@ extension File {
 
 /// Gathers the names a libhdf5 iteration calls back with.
 final class NameCollector {
+  /// In one group or of one object; nothing of Lockstep has more.
+  private static let nameLimit = 100_000
+
   private(set) var names: [String] = []
   private(set) var linkTypes: [H5L_type_t] = []
 
@@ -161,9 +141,11 @@ final class NameCollector {
     _ name: UnsafePointer<CChar>?, linkType: H5L_type_t = H5L_TYPE_HARD,
     to context: UnsafeMutableRawPointer?
   ) -> herr_t {
-    guard let name, let context else { return -1 }
+    // A name that is not UTF-8 cannot be asked for again.
+    guard let name, let context, let text = String(validatingCString: name) else { return -1 }
     let collector = Unmanaged<NameCollector>.fromOpaque(context).takeUnretainedValue()
-    collector.names.append(String(cString: name))
+    guard collector.names.count < nameLimit else { return -1 }
+    collector.names.append(text)
     collector.linkTypes.append(linkType)
     return 0
   }

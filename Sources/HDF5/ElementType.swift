@@ -84,6 +84,17 @@ package enum ElementType: Hashable, Sendable, CustomStringConvertible {
     let id = type.id
     let kind = Library.value(H5Tget_class(id))
     let size = Library.value(H5Tget_size(id))
+    self = try ElementType(kind, size, id, place)
+    // Numbers are read as they lie in the file: other byte orders, gaps or layouts of bits would
+    // be other numbers.
+    if byteCount > 0, Library.value(H5Tequal(id, identifier)) <= 0 {
+      self = .other("\(self) of another byte order or layout")
+    }
+  }
+
+  private init(
+    _ kind: H5T_class_t, _ size: Int, _ id: hid_t, _ place: Library.Place
+  ) throws(Failure) {
     switch kind {
     case H5T_INTEGER:
       let isSigned = Library.value(H5Tget_sign(id)) == H5T_SGN_2
@@ -120,6 +131,19 @@ package enum ElementType: Hashable, Sendable, CustomStringConvertible {
 package protocol Element: BitwiseCopyable, Sendable {
   static var elementType: ElementType { get }
   static var zero: Self { get }
+  /// A value of a narrower stored type, one that `ElementType.fits(in:)` allows.
+  static func widened(_ value: Int64) -> Self
+  static func widened(_ value: Double) -> Self
+}
+
+extension Element where Self: BinaryInteger {
+  package static func widened(_ value: Int64) -> Self { Self(value) }
+  package static func widened(_ value: Double) -> Self { Self(value) }
+}
+
+extension Element where Self: BinaryFloatingPoint {
+  package static func widened(_ value: Int64) -> Self { Self(value) }
+  package static func widened(_ value: Double) -> Self { Self(value) }
 }
 
 extension UInt8: Element { package static var elementType: ElementType { .uint8 } }

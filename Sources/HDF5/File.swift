@@ -2,7 +2,8 @@ import CHDF5
 import Core
 import Foundation
 
-/// An open HDF5 file; objects in it are named by absolute paths (`/source/tokens`).
+/// An HDF5 file of our own making, open in libhdf5; objects in it are named by absolute paths
+/// (`/source/tokens`). What others made is read as a `StoredFile`.
 ///
 /// Dropping the value closes the file. Whoever wrote calls `close()` or `closeAndReturnImage()`,
 /// which report what went wrong.
@@ -71,60 +72,30 @@ package struct File: ~Copyable, Sendable {
     return File(path: name, handle: handle)
   }
 
-  /// Opens a file for reading.
+  /// Opens the file behind a descriptor for reading, with a driver that opens nothing.
   ///
-  /// Throws: `Failure(.missingInput)` when there is none or it may not be read, `Failure(.badData)`
-  /// when it is not HDF5 or truncated.
-  package static func open(_ path: String) throws(Failure) -> File {
-    let place = Library.Place(file: path, object: nil)
-    try requireHDF5(path)
-    let access = try accessList(place)
-    do {
-      return try open(place, access)
-    } catch  where error.message.contains("lock file") {
-      // Some network file systems have no locks. Nobody writes to a published file, so reading
-      // without one is safe.
-      try Library.check(
-        "switch file locking off", place, .internal, H5Pset_file_locking(access.id, false, true))
-      return try open(place, access)
-    }
-  }
-
-  private static func open(
-    _ place: Library.Place, _ access: borrowing Handle
+  /// Only for a process that has nothing to lose: libhdf5 trusts the bytes it is given.
+  /// Throws: `Failure(.badData)` when it is not HDF5 or truncated.
+  static func open(
+    descriptor: Int32, driver: hid_t, path: String
   ) throws(Failure) -> File {
-    let list = access.id
+    let place = Library.Place(file: path, object: nil)
+    let access = try accessList(place)
+    try Library.check(
+      "choose the driver", place, .internal, H5Pset_driver(access.id, driver, nil))
     do throws(Failure) {
       let handle = try Handle(
-        .file, "open the file", place, .badData, H5Fopen(place.file, lockstep_read_only(), list))
-      return File(path: place.file, handle: handle)
+        .file, "open the file", place, .badData,
+        H5Fopen("\(descriptor)", lockstep_read_only(), access.id))
+      return File(path: path, handle: handle)
     } catch {
       guard error.message.contains("truncated file") else { throw error }
-      let byteCount = (try? FileSystem.byteCount(of: place.file)) ?? 0
+      var status = stat()
+      let byteCount = fstat(descriptor, &status) == 0 ? Int(status.st_size) : 0
       throw Failure(
         .badData,
-        "\(place.file): is truncated: it has \(byteCount) bytes, its header promises more; "
+        "\(path): is truncated: it has \(byteCount) bytes, its header promises more; "
           + "copy or make it again")
-    }
-  }
-
-  /// Distinguishes what is missing from what is of another kind, which libhdf5 does not.
-  private static func requireHDF5(_ path: String) throws(Failure) {
-    var status = stat()
-    guard stat(path, &status) == 0 else {
-      throw FileSystem.failure(.missingInput, "open", path)
-    }
-    guard status.st_mode & S_IFMT == S_IFREG else {
-      throw Failure(.badData, "\(path): is not a file; an HDF5 file was expected")
-    }
-    guard access(path, R_OK) == 0 else { throw FileSystem.failure(.missingInput, "read", path) }
-    guard status.st_size > 0 else {
-      throw Failure(.badData, "\(path): is empty; an HDF5 file was expected")
-    }
-    let isHDF5 = try Library.check(
-      "look at the file", Library.Place(file: path, object: nil), .badData, H5Fis_hdf5(path))
-    guard isHDF5 > 0 else {
-      throw Failure(.badData, "\(path): is not an HDF5 file, or its first bytes are damaged")
     }
   }
 

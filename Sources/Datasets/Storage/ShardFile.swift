@@ -115,7 +115,7 @@ struct ShardWriter {
 
 /// An open shard that is, byte for byte, the one its dataset's description names.
 struct ShardReader: ~Copyable {
-  private let file: File
+  private let file: StoredFile
   private let path: String
   private let entry: DatasetManifest.ShardEntry
   private let vocabularySize: Int
@@ -126,20 +126,22 @@ struct ShardReader: ~Copyable {
     path: String, entry: DatasetManifest.ShardEntry, split: Split,
     tokenizer: DatasetManifest.TokenizerEntry
   ) throws(Failure) {
-    // libhdf5 reads many a flipped bit as another number: nothing is parsed before its digest fits.
-    let bytes = try InputFile.bytes(of: path)
-    guard bytes.count == entry.byteCount else {
+    let opened = try OpenFile(readingRegular: path)
+    let byteCount = try opened.byteCount()
+    guard byteCount == entry.byteCount else {
       throw Failure(
         .badData,
-        "\(path): expected \(entry.byteCount) bytes, found \(bytes.count); copy the dataset again")
+        "\(path): expected \(entry.byteCount) bytes, found \(byteCount); copy the dataset again")
     }
-    guard "\(Digest(of: bytes))" == entry.digest else {
+    // A flipped bit reads as another number: nothing is used before the digest fits.
+    let digest = Digest(of: try opened.read(byteCount: byteCount, at: 0))
+    guard "\(digest)" == entry.digest else {
       throw Failure(
         .badData,
-        "\(path): expected the shard with XXH3 \(entry.digest), found \(Digest(of: bytes)); it was"
+        "\(path): expected the shard with XXH3 \(entry.digest), found \(digest); it was"
           + " changed or damaged, prepare the data again")
     }
-    let file = try File.open(path)
+    let file = try StoredFile(sharing: opened)
     typealias Attribute = ShardFormat.Attribute
     for (name, text) in [
       (Attribute.format, ShardFormat.name), (Attribute.split, split.rawValue),

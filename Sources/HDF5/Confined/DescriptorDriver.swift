@@ -1,0 +1,81 @@
+import CHDF5
+import Core
+import Foundation
+
+/// A libhdf5 driver that reads a file through a descriptor which is open already, and does nothing
+/// else: no name is ever opened, nothing is written.
+///
+/// With it a process can give up the right to open files before libhdf5 sees the first byte.
+enum DescriptorDriver {
+  private typealias DescriptorFile = lockstep_descriptor_file
+
+  /// Registers the driver; the file's "name" is the number of its descriptor.
+  static func register(_ place: Library.Place) throws(Failure) -> hid_t {
+    var table = H5FD_class_t()
+    // libhdf5 keeps a copy of the table but not of this text.
+    let name = strdup("lockstep_descriptor")
+    table.name = UnsafePointer(name)
+    table.maxaddr = haddr_t(Int64.max)
+    table.fc_degree = H5F_CLOSE_STRONG
+    table.open = { name, _, _, _ in DescriptorDriver.open(name) }
+    table.close = { file in
+      file?.withMemoryRebound(to: DescriptorFile.self, capacity: 1) { $0.deallocate() }
+      return 0
+    }
+    table.get_eoa = { file, _ in DescriptorDriver.file(file)?.pointee.end_of_allocation ?? 0 }
+    table.set_eoa = { file, _, address in
+      guard let file = DescriptorDriver.file(UnsafePointer(file)) else { return -1 }
+      file.pointee.end_of_allocation = address
+      return 0
+    }
+    table.get_eof = { file, _ in DescriptorDriver.file(file)?.pointee.byte_count ?? 0 }
+    table.read = { file, _, _, address, size, buffer in
+      guard let file = DescriptorDriver.file(UnsafePointer(file)), let buffer else { return -1 }
+      return DescriptorDriver.read(file.pointee, address, size, buffer)
+    }
+    table.write = { _, _, _, _, _, _ in -1 }
+    return try Library.check(
+      "register the reader of descriptors", place, .internal, H5FDregister(&table))
+  }
+
+  private static func file(
+    _ base: UnsafePointer<H5FD_t>?
+  ) -> UnsafeMutablePointer<DescriptorFile>? {
+    base.map { UnsafeMutableRawPointer(mutating: $0).assumingMemoryBound(to: DescriptorFile.self) }
+  }
+
+  private static func open(_ name: UnsafePointer<CChar>?) -> UnsafeMutablePointer<H5FD_t>? {
+    guard let name, let descriptor = Int32(String(cString: name)) else { return nil }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { return nil }
+    let file = UnsafeMutablePointer<DescriptorFile>.allocate(capacity: 1)
+    var fresh = DescriptorFile()
+    fresh.descriptor = descriptor
+    fresh.byte_count = haddr_t(max(0, status.st_size))
+    file.initialize(to: fresh)
+    return UnsafeMutableRawPointer(file).assumingMemoryBound(to: H5FD_t.self)
+  }
+
+  private static func read(
+    _ file: DescriptorFile, _ address: haddr_t, _ size: Int, _ buffer: UnsafeMutableRawPointer
+  ) -> herr_t {
+    guard let start = Int(exactly: address) else { return -1 }
+    var done = 0
+    while done < size {
+      let (offset, overflow) = start.addingReportingOverflow(done)
+      guard !overflow else { return -1 }
+      let count = pread(file.descriptor, buffer + done, size - done, off_t(offset))
+      if count < 0 {
+        if errno == EINTR { continue }
+        return -1
+      }
+      if count == 0 {
+        // As libhdf5's own drivers do: what lies behind the end reads as zeros.
+        memset(buffer + done, 0, size - done)
+        return 0
+      }
+      done += count
+    }
+    return 0
+  }
+}

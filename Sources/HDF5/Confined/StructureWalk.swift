@@ -1,0 +1,220 @@
+import CHDF5
+import Core
+
+/// Describes a file by what is allowed in it; whatever else there is gets a defect that says so.
+///
+/// Allowed: groups and hard links; plain little-endian numbers of simple shape, contiguous or in
+/// chunks that are runs of rows, deflated, shuffled, checksummed; texts.
+struct StructureWalk: ~Copyable {
+  private let file: File
+  private var objects: [Structure.Object] = []
+  private var seen: Set<haddr_t> = []
+  private var attributeCount = 0
+  private var textByteCount = 0
+  private var chunkCount = 0
+
+  private init(_ file: consuming File) { self.file = file }
+
+  /// Throws: `Failure(.badData)` for a file that is broken or beyond the limits as a whole.
+  static func structure(of file: consuming File) throws(Failure) -> Structure {
+    var walk = StructureWalk(file)
+    walk.seen = [try walk.file.information("/").addr]
+    var root = Structure.Object("/", .group)
+    root.attributes = try walk.attributes(of: "/")
+    walk.objects.append(root)
+    try walk.visit("", depth: 0)
+    return Structure(objects: walk.objects)
+  }
+
+  private mutating func visit(_ group: String, depth: Int) throws(Failure) {
+    let links = try file.links(of: group.isEmpty ? "/" : group)
+    for (name, linkType) in zip(links.names, links.linkTypes) {
+      let path = group + "/" + name
+      guard !name.isEmpty, name != ".", !name.utf8.contains(UInt8(ascii: "/")),
+        name.utf8.count <= Structure.nameByteLimit
+      else { throw failure(path, "has a name that no file of Lockstep has") }
+      guard objects.count < Structure.objectLimit, depth < Structure.depthLimit else {
+        throw failure(
+          path,
+          "more than \(Structure.objectLimit) objects or \(Structure.depthLimit) levels, which no "
+            + "file of Lockstep has")
+      }
+      guard linkType == H5L_TYPE_HARD else {
+        objects.append(Structure.Object(path, .link))
+        continue
+      }
+      let information = try file.information(path)
+      guard seen.insert(information.addr).inserted else {
+        objects.append(Structure.Object(path, .link))
+        continue
+      }
+      switch information.type {
+      case H5O_TYPE_GROUP:
+        var object = Structure.Object(path, .group)
+        object.attributes = try attributes(of: path)
+        objects.append(object)
+        try visit(path, depth: depth + 1)
+      case H5O_TYPE_DATASET:
+        var object = Structure.Object(path, .dataset)
+        do throws(Failure) {
+          try describe(&object)
+        } catch {
+          object.defect = error.message
+        }
+        object.attributes = try attributes(of: path)
+        objects.append(object)
+      default: objects.append(Structure.Object(path, .namedType))
+      }
+    }
+  }
+
+  private mutating func describe(_ object: inout Structure.Object) throws(Failure) {
+    let dataset = try file.dataset(object.path)
+    object.shape = dataset.shape
+    object.type = dataset.type
+    guard dataset.shape.count <= Structure.rankLimit else {
+      throw failure(object.path, "has \(dataset.shape.count) dimensions, more than are read")
+    }
+    switch dataset.type {
+    case .other(let name): throw failure(object.path, "holds \(name) elements, which are not read")
+    case .string:
+      let texts = try dataset.readTexts()
+      textByteCount += texts.reduce(texts.count * 8) { $0 + $1.utf8.count }
+      guard textByteCount <= Structure.textByteLimit else {
+        throw failure(object.path, "holds more text than is read")
+      }
+      object.texts = texts
+    default:
+      guard dataset.count > 0 else { return }
+      if dataset.storage == .contiguous {
+        object.offset = dataset.offset
+      } else {
+        object.chunks = try chunks(of: dataset, object.path)
+      }
+    }
+  }
+
+  private mutating func chunks(
+    of dataset: borrowing Dataset, _ path: String
+  ) throws(Failure) -> Structure.Chunks {
+    let place = file.place(path)
+    let identifier = dataset.handle.id
+    let list = try Handle(
+      .propertyList, "read the layout", place, .badData, H5Dget_create_plist(identifier))
+    let chunk = try chunkShape(list, rank: dataset.shape.count, place)
+    let shape = dataset.shape
+    // The dimension in which chunks follow each other: above it they have one row, below it whole
+    // ones.
+    let split = chunk.firstIndex { $0 > 1 } ?? chunk.count - 1
+    guard chunk[(split + 1)...] == shape[(split + 1)...] else {
+      throw failure(path, "has chunks of \(chunk), which are not runs of rows and are not read")
+    }
+    let below = chunk[(split + 1)...].reduce(1, *)
+    let (elementCount, overflow) = chunk[split].multipliedReportingOverflow(by: below)
+    guard !overflow else { throw failure(path, "has chunks of impossible size") }
+    let above = shape[..<split].reduce(1, *)
+    let inRow = (shape[split] - 1) / chunk[split] + 1
+    guard above <= Structure.chunkLimit, inRow <= Structure.chunkLimit,
+      chunkCount + above * inRow <= Structure.chunkLimit
+    else { throw failure(path, "has more than \(Structure.chunkLimit) chunks") }
+    chunkCount += above * inRow
+    var places: [Int] = []
+    places.reserveCapacity(3 * above * inRow)
+    for row in 0..<above {
+      var start = [hsize_t](repeating: 0, count: shape.count)
+      var rest = row
+      for dimension in (0..<split).reversed() {
+        start[dimension] = hsize_t(rest % shape[dimension])
+        rest /= shape[dimension]
+      }
+      for index in 0..<inRow {
+        start[split] = hsize_t(index * chunk[split])
+        var (mask, address, byteCount) = (UInt32(0), haddr_t(0), hsize_t(0))
+        try Library.check(
+          "find a chunk", place, .badData,
+          H5Dget_chunk_info_by_coord(identifier, start, &mask, &address, &byteCount))
+        guard let address = Int(exactly: address), let byteCount = Int(exactly: byteCount) else {
+          throw failure(path, "lacks the chunk at \(start)")
+        }
+        places += [address, byteCount, Int(mask)]
+      }
+    }
+    return Structure.Chunks(
+      elementCount: elementCount, rowElementCount: shape[split] * below,
+      filters: try filters(list, elementByteCount: dataset.type.byteCount, place), places: places)
+  }
+
+  private func chunkShape(
+    _ list: borrowing Handle, rank: Int, _ place: Library.Place
+  ) throws(Failure) -> [Int] {
+    let id = list.id
+    guard Library.value(H5Pget_layout(id)) == H5D_CHUNKED else {
+      throw Failure(.badData, "\(place.description): keeps its elements in its header: not read")
+    }
+    var dimensions = [hsize_t](repeating: 0, count: max(1, rank))
+    let found = try Library.check(
+      "read the chunk shape", place, .badData, H5Pget_chunk(id, Int32(rank), &dimensions))
+    let chunk = dimensions.compactMap { Int(exactly: $0) }
+    guard rank > 0, found == rank, chunk.count == rank, chunk.allSatisfy({ $0 > 0 }) else {
+      throw Failure(.badData, "\(place.description): has chunks of impossible shape")
+    }
+    var options: UInt32 = 0
+    try Library.check(
+      "read the chunk options", place, .badData, H5Pget_chunk_opts(id, &options))
+    guard options == 0 else {
+      throw Failure(.badData, "\(place.description): stores chunks in a way that is not read")
+    }
+    return chunk
+  }
+
+  private func filters(
+    _ list: borrowing Handle, elementByteCount: Int, _ place: Library.Place
+  ) throws(Failure) -> [ChunkFilter] {
+    let id = list.id
+    let count = try Library.check("count the filters", place, .badData, H5Pget_nfilters(id))
+    var filters: [ChunkFilter] = []
+    for index in 0..<max(0, count) {
+      var flags: UInt32 = 0
+      var values = [UInt32](repeating: 0, count: 4)
+      var valueCount = values.count
+      let code = try Library.check(
+        "read the filters", place, .badData,
+        H5Pget_filter2(id, UInt32(index), &flags, &valueCount, &values, 0, nil, nil))
+      guard let filter = ChunkFilter(rawValue: Int(code)), !filters.contains(filter) else {
+        throw Failure(.badData, "\(place.description): went through filter \(code), unknown here")
+      }
+      guard filter != .shuffle || Int(values[0]) == elementByteCount else {
+        throw Failure(.badData, "\(place.description): is shuffled as if of another type")
+      }
+      filters.append(filter)
+    }
+    return filters
+  }
+
+  private mutating func attributes(
+    of path: String
+  ) throws(Failure) -> [Structure.Attribute] {
+    var attributes: [Structure.Attribute] = []
+    for name in try file.attributeNames(of: path) {
+      attributeCount += 1
+      guard attributeCount <= Structure.attributeLimit, name.utf8.count <= Structure.nameByteLimit
+      else { throw failure(path, "has more or longer attributes than any file of Lockstep") }
+      let value: AttributeValue
+      do throws(Failure) {
+        value = try file.attribute(name, of: path) ?? .other("gone")
+      } catch {
+        value = .other("cannot be read")
+      }
+      if case .text(let text) = value { textByteCount += text.utf8.count }
+      guard textByteCount <= Structure.textByteLimit else {
+        throw failure(path, "holds more text than is read")
+      }
+      attributes.append(Structure.Attribute(name: name, value: value))
+    }
+    return attributes
+  }
+
+  private func failure(_ path: String, _ message: String) -> Failure {
+    Failure(.badData, "\(file.place(path).description): \(message)")
+  }
+}

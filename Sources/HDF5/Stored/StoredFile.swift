@@ -1,0 +1,252 @@
+import Core
+import Foundation
+
+/// An HDF5 file somebody gave us, open for reading.
+///
+/// Its structure was read by a process of its own that could not open, write or outlive anything
+/// (`StructureService`); every number of that description has been checked against the file here,
+/// and elements are read with plain reads at the checked places. libhdf5 never sees the file in
+/// this process.
+package final class StoredFile: Sendable {
+  package let path: String
+  package let byteCount: Int
+  let file: OpenFile
+  private let objects: [Structure.Object]
+  private let places: [String: Int]
+
+  private static let signature: [UInt8] = [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a]
+  /// What filtered elements may grow to in any case, and how often the file's size beyond that.
+  private static let expansionByteCount = 64 << 20
+  private static let expansionFactor = 64
+
+  /// Opens a regular file.
+  ///
+  /// Throws: `Failure` (.missingInput; .badData when it is no HDF5 file or one that is refused).
+  package static func open(_ path: String) throws(Failure) -> StoredFile {
+    try StoredFile(try OpenFile(readingRegular: path))
+  }
+
+  /// Looks at a file that is open already: the same bytes whatever its name means meanwhile.
+  package convenience init(sharing file: borrowing OpenFile) throws(Failure) {
+    try self.init(try file.duplicate())
+  }
+
+  private init(_ file: consuming OpenFile) throws(Failure) {
+    path = file.path
+    byteCount = try file.byteCount()
+    guard byteCount > 0 else {
+      throw Failure(.badData, "\(path): is empty; an HDF5 file was expected")
+    }
+    // A user block before the signature is legal HDF5, and nothing Lockstep writes or reads.
+    let start = try file.read(byteCount: min(byteCount, StoredFile.signature.count), at: 0)
+    guard start == StoredFile.signature else {
+      throw Failure(.badData, "\(path): is not an HDF5 file, or its first bytes are damaged")
+    }
+    let structure = try StructureRequest.structure(of: file)
+    objects = try StoredFile.checked(structure, path: path, byteCount: byteCount)
+    places = Dictionary(uniqueKeysWithValues: objects.enumerated().map { ($1.path, $0) })
+    self.file = file
+  }
+
+  func object(_ path: String) -> Structure.Object? { places[path].map { objects[$0] } }
+
+  func failure(_ object: String, _ message: String) -> Failure {
+    Failure(.badData, "\(path): \(escaped(object)): \(message)")
+  }
+}
+
+// MARK: - What is there
+
+extension StoredFile {
+  /// Whether an object of that absolute path exists.
+  package func contains(_ object: String) -> Bool { self.object(object) != nil }
+
+  /// Names in a group, sorted by their bytes.
+  package func children(of group: String = "/") -> [String] {
+    let prefix = group == "/" ? "/" : group + "/"
+    return objects.compactMap { object in
+      guard object.path != "/", object.path.hasPrefix(prefix) else { return nil }
+      let name = object.path.dropFirst(prefix.count)
+      return name.isEmpty || name.utf8.contains(UInt8(ascii: "/")) ? nil : String(name)
+    }
+  }
+
+  /// All objects below the root in depth-first order; links are not followed.
+  package func tree() -> [Node] {
+    objects.dropFirst().map { object in
+      Node(
+        path: object.path, kind: object.kind, shape: object.shape, type: object.type,
+        defect: object.defect)
+    }
+  }
+
+  /// Names of the attributes of an object, sorted.
+  package func attributeNames(of object: String = "/") -> [String] {
+    self.object(object)?.attributes.map(\.name) ?? []
+  }
+
+  /// An attribute; nil when there is none of that name.
+  package func attribute(_ name: String, of object: String = "/") -> AttributeValue? {
+    self.object(object)?.attributes.first { $0.name == name }?.value
+  }
+
+  /// A whole number that must be there.
+  ///
+  /// Throws: `Failure(.badData)` when it is missing or of another kind.
+  package func integerAttribute(_ name: String, of object: String = "/") throws(Failure) -> Int {
+    switch attribute(name, of: object) {
+    case .signed(let number)?: return Int(number)
+    case .unsigned(let number)?:
+      if let number = Int(exactly: number) { return number }
+    default: break
+    }
+    throw failure("attribute \(name) of \(object)", "a whole number was expected here")
+  }
+
+  /// A text that must be there.
+  ///
+  /// Throws: `Failure(.badData)` when it is missing or of another kind.
+  package func textAttribute(_ name: String, of object: String = "/") throws(Failure) -> String {
+    if case .text(let text)? = attribute(name, of: object) { return text }
+    throw failure("attribute \(name) of \(object)", "a text was expected here")
+  }
+
+  /// A list of texts.
+  ///
+  /// Throws: `Failure(.badData)` when it is missing or of another kind.
+  package func readTexts(_ object: String) throws(Failure) -> [String] {
+    let found = try required(object)
+    guard let texts = found.texts else {
+      throw failure(object, "holds \(found.type.map { "\($0)" } ?? "no") elements, not text")
+    }
+    return texts
+  }
+
+  /// A scalar text.
+  ///
+  /// Throws: `Failure(.badData)` when it is missing or of another kind.
+  package func readText(_ object: String) throws(Failure) -> String {
+    let texts = try readTexts(object)
+    guard texts.count == 1, let text = texts.first else {
+      throw failure(object, "holds \(texts.count) texts, one was expected")
+    }
+    return text
+  }
+
+  /// Opens a dataset of numbers or texts.
+  ///
+  /// Throws: `Failure(.badData)` when there is none of that name or it cannot be read.
+  package func dataset(_ object: String) throws(Failure) -> StoredDataset {
+    StoredDataset(try required(object), in: self)
+  }
+
+  /// Reads a whole dataset in row-major order.
+  package func read<T: Element>(
+    _ object: String, as _: T.Type = T.self
+  ) throws(Failure) -> [T] {
+    try dataset(object).read()
+  }
+
+  private func required(_ path: String) throws(Failure) -> Structure.Object {
+    guard let object = object(path), object.kind == .dataset else {
+      throw failure(path, "there is no such dataset in the file")
+    }
+    if let defect = object.defect { throw Failure(.badData, defect) }
+    return object
+  }
+}
+
+// MARK: - Disbelief
+
+extension StoredFile {
+  /// The objects, with a defect where numbers cannot be true.
+  ///
+  /// Throws: `Failure(.badData)` for a description no honest reader of a file would give.
+  private static func checked(
+    _ structure: Structure, path: String, byteCount: Int
+  ) throws(Failure) -> [Structure.Object] {
+    var objects = structure.objects
+    guard objects.first?.path == "/", objects.count <= Structure.objectLimit + 1,
+      Set(objects.map(\.path)).count == objects.count
+    else {
+      throw Failure(.badData, "\(path): has a structure without a root or with names twice")
+    }
+    // Elements of different datasets do not share bytes, so all of them fit into the file: without
+    // that, a small file could keep its reader busy for ever.
+    var budget = Budget(
+      stored: byteCount,
+      unfiltered: max(expansionByteCount, expansionFactor.multipliedClamping(by: byteCount)))
+    for index in objects.indices where objects[index].defect == nil {
+      if let problem = problem(objects[index], byteCount: byteCount, &budget) {
+        objects[index].defect = "\(path): \(escaped(objects[index].path)): \(problem)"
+      } else if objects[index].type == .string, objects[index].texts == nil {
+        objects[index].defect = "\(path): \(escaped(objects[index].path)): lacks its text"
+      }
+    }
+    return objects
+  }
+
+  private struct Budget {
+    var stored: Int
+    var unfiltered: Int
+  }
+
+  /// What is wrong with the place of a dataset's elements.
+  private static func problem(
+    _ object: Structure.Object, byteCount: Int, _ budget: inout Budget
+  ) -> String? {
+    guard object.kind == .dataset, let type = object.type, type != .string else { return nil }
+    guard let size = elementsByteCount(object.shape, type), type.byteCount > 0 else {
+      return "claims an impossible shape \(object.shape.prefix(Structure.rankLimit))"
+    }
+    guard size > 0 else { return nil }
+    let tooFew = "has far too few bytes stored for shape \(object.shape)"
+    if let offset = object.offset {
+      guard offset >= 0, offset <= byteCount, size <= byteCount - offset else { return tooFew }
+      budget.stored -= size
+      return budget.stored >= 0 ? nil : "shares its bytes with others"
+    }
+    guard let chunks = object.chunks else { return tooFew }
+    let count = size / type.byteCount
+    let chunkByteCount = chunks.elementCount.multipliedClamping(by: type.byteCount)
+    guard chunks.elementCount > 0, chunks.rowElementCount > 0, count % chunks.rowElementCount == 0,
+      chunkByteCount <= expansionByteCount, chunks.filters.count <= 3
+    else { return "has chunks of impossible size" }
+    let inRow = (chunks.rowElementCount - 1) / chunks.elementCount + 1
+    let (pieces, overflow) = (count / chunks.rowElementCount).multipliedReportingOverflow(by: inRow)
+    guard !overflow, pieces <= Structure.chunkLimit, chunks.places.count == 3 * pieces else {
+      return "has another number of chunks than its shape"
+    }
+    budget.unfiltered -= pieces.multipliedClamping(by: chunkByteCount)
+    guard budget.unfiltered >= 0 else { return "\(tooFew), or unpacks to more than is read" }
+    for place in stride(from: 0, to: chunks.places.count, by: 3) {
+      let (address, stored) = (chunks.places[place], chunks.places[place + 1])
+      guard address > 0, stored > 0, address <= byteCount, stored <= byteCount - address,
+        stored <= 2 * expansionByteCount, chunks.places[place + 2] >= 0
+      else { return tooFew }
+      budget.stored -= stored
+      guard budget.stored >= 0 else { return "shares its bytes with others" }
+    }
+    return nil
+  }
+
+  /// nil when there is no such number.
+  private static func elementsByteCount(_ shape: [Int], _ type: ElementType) -> Int? {
+    guard shape.count <= Structure.rankLimit, shape.allSatisfy({ $0 >= 0 }) else { return nil }
+    var product = type.byteCount
+    for dimension in shape where dimension > 0 {
+      let (next, overflow) = product.multipliedReportingOverflow(by: dimension)
+      guard !overflow else { return nil }
+      product = next
+    }
+    return shape.contains(0) ? 0 : product
+  }
+}
+
+extension Int {
+  /// The product of numbers that are not negative, or the largest there is.
+  fileprivate func multipliedClamping(by other: Int) -> Int {
+    let (product, overflow) = multipliedReportingOverflow(by: other)
+    return overflow || product < 0 ? .max : product
+  }
+}

@@ -55,6 +55,9 @@ let package = Package(
     .executableTarget(
       name: "MessagingProbe", dependencies: ["Core", "Tensors", "Messaging"],
       path: "Tests/MessagingProbe"),
+    // Gives up what a reader of hostile files gives up, and tries to have it all the same.
+    .executableTarget(
+      name: "ConfinementProbe", dependencies: ["HDF5"], path: "Tests/ConfinementProbe"),
     .executableTarget(
       name: "lockstep",
       dependencies: [
@@ -65,7 +68,10 @@ let package = Package(
 
     .testTarget(name: "CoreTests", dependencies: ["Core"]),
     .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
-    .testTarget(name: "HDF5Tests", dependencies: ["Core", "CHDF5", "HDF5"]),
+    // The program beside the tests is what looks into files.
+    .testTarget(
+      name: "HDF5Tests",
+      dependencies: ["Core", "CHDF5", "HDF5", "ConfinementProbe", "lockstep"]),
     .testTarget(
       name: "MessagingTests", dependencies: ["Core", "Tensors", "Messaging", "MessagingProbe"]),
     .testTarget(name: "LayersTests", dependencies: ["Core", "Tensors", "Layers"]),
@@ -73,10 +79,12 @@ let package = Package(
       name: "ModelsTests", dependencies: ["Core", "Tensors", "Layers", "Models"],
       resources: [.copy("Resources")]),
     .testTarget(name: "OptimizersTests", dependencies: ["Core", "Tensors", "Optimizers"]),
-    .testTarget(name: "DatasetsTests", dependencies: ["Core", "Datasets"]),
+    .testTarget(name: "DatasetsTests", dependencies: ["Core", "Datasets", "lockstep"]),
     .testTarget(
       name: "CheckpointsTests",
-      dependencies: ["Core", "Tensors", "HDF5", "Layers", "Models", "Checkpoints"]),
+      dependencies: [
+        "Core", "Tensors", "HDF5", "Layers", "Models", "Checkpoints", "lockstep",
+      ]),
     .testTarget(
       name: "ParallelismTests",
       dependencies: ["Core", "Tensors", "Messaging", "Optimizers", "Parallelism"]),

@@ -14,6 +14,7 @@ static inline hid_t lockstep_std_i64(void) { return H5T_STD_I64LE; }
 static inline hid_t lockstep_std_u64(void) { return H5T_STD_U64LE; }
 static inline hid_t lockstep_ieee_f32(void) { return H5T_IEEE_F32LE; }
 static inline hid_t lockstep_ieee_f64(void) { return H5T_IEEE_F64LE; }
+static inline hid_t lockstep_object_reference(void) { return H5T_STD_REF_OBJ; }
 static inline hid_t lockstep_c_s1(void) { return H5T_C_S1; }
 static inline size_t lockstep_variable_size(void) { return H5T_VARIABLE; }
 

@@ -100,7 +100,12 @@ extension CheckpointHeader {
           + "\(Format.version); use a newer one")
     }
     func integer(_ name: String) throws(Failure) -> Int {
-      try file.integerAttribute(name, of: "/state")
+      let value = try file.integerAttribute(name, of: "/state")
+      // Whatever counts with these numbers must not overflow, whoever wrote them.
+      guard (0..<1 << 53).contains(value) else {
+        throw Failure(.badData, "\(file.path): /state has \(name) \(value), which no run reaches")
+      }
+      return value
     }
     guard case .unsigned(let seed)? = file.attribute("seed", of: "/state") else {
       throw Failure(.badData, "\(file.path): has no seed in /state")

@@ -45,8 +45,8 @@ struct Manifest: Codable, Equatable, Sendable {
   }
 
   private static let noDigest = String(repeating: "0", count: 32)
-  /// A manifest of a model of 10^12 parameters would be smaller.
-  private static let byteLimit = 1 << 30
+  /// Enough for the blocks of a model of 10^11 parameters, and read within seconds.
+  private static let byteLimit = 64 << 20
 
   init(
     header: CheckpointHeader, previousDigest: String?, fileByteCount: Int, blocks: [Block]

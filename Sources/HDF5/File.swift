@@ -90,8 +90,7 @@ package struct File: ~Copyable, Sendable {
       return File(path: path, handle: handle)
     } catch {
       guard error.message.contains("truncated file") else { throw error }
-      var status = stat()
-      let byteCount = fstat(descriptor, &status) == 0 ? Int(status.st_size) : 0
+      let byteCount = DescriptorDriver.byteCount(of: descriptor) ?? 0
       throw Failure(
         .badData,
         "\(path): is truncated: it has \(byteCount) bytes, its header promises more; "

@@ -14,7 +14,10 @@ package struct ConfigurationEntry: Equatable, Sendable {
 /// What a configuration has no use for is refused: sequences, anchors, aliases, tags, second
 /// documents. A hostile file is refused before it costs time or stack.
 package struct ConfigurationDocument {
-  package static let byteLimit = 1 << 20
+  /// A hundred times a configuration with every key and its comment.
+  package static let byteLimit = 64 << 10
+  /// What the parser may be asked to make of a file; a whole configuration has 200 nodes.
+  package static let nodeLimit = 4096
   static let depthLimit = 8
   /// Bounds the nesting that a parser can meet in one line, since every block level takes a column.
   private static let lineByteLimit = 1000
@@ -51,11 +54,23 @@ package struct ConfigurationDocument {
 
   // MARK: - Before parsing
 
+  /// Places where a node can begin: behind a line's end or an indicator. No parser finds more than
+  /// two nodes (a group and its first key) at one.
+  package static func nodeBound(_ yaml: String) -> Int {
+    yaml.utf8.reduce(1) { $0 + ("\n\r:,?-[{".utf8.contains($1) ? 1 : 0) }
+  }
+
   private func refuseCostlyText(_ yaml: String) throws(Failure) {
     guard yaml.utf8.count <= Self.byteLimit else {
       throw Failure(
         .configuration,
         "\(name): a configuration of \(yaml.utf8.count) bytes, at most \(Self.byteLimit) are read")
+    }
+    guard Self.nodeBound(yaml) <= Self.nodeLimit else {
+      throw Failure(
+        .configuration,
+        "\(name): has \(Self.nodeBound(yaml)) lines and indicators, at most \(Self.nodeLimit) are read"
+      )
     }
     var brackets = 0
     var aliases = 0

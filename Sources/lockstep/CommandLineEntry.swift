@@ -1,6 +1,7 @@
 import ArgumentParser
 import Core
 import Foundation
+import HDF5
 
 /// Runs a command and gives the process its last line and its exit code: the only place where an
 /// error becomes words on the terminal.
@@ -31,7 +32,8 @@ enum CommandLineEntry {
   /// One line on stderr; nothing without a message.
   static func say(_ message: String?) {
     guard let message else { return }
-    let line = message.replacing("\n", with: " ")
+    // Names from files are in it, and a terminal obeys what it is sent.
+    let line = escaped(message.replacing("\n", with: " "))
     let bytes = Array("lockstep: \(line)\n".utf8)
     // A closed stderr leaves nobody to tell.
     _ = bytes.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }

@@ -69,11 +69,12 @@ private struct InspectionText {
   private mutating func add(_ title: String, _ values: [String: Inspection.Value]?) {
     guard let values, !values.isEmpty else { return }
     lines.append("\n\(title)")
-    let width = values.keys.map(\.count).max() ?? 0
+    let width = values.keys.map { escaped($0).count }.max() ?? 0
     for (name, value) in values.sorted(by: { $0.key < $1.key }) {
       let texts = "\(value)".split(separator: "\n", omittingEmptySubsequences: false)
       for (index, text) in texts.enumerated() {
-        lines.append("  " + padded(index == 0 ? name : "", width) + "  " + escaped("\(text)"))
+        lines.append(
+          "  " + padded(index == 0 ? escaped(name) : "", width) + "  " + escaped("\(text)"))
       }
     }
   }
@@ -127,7 +128,7 @@ private struct InspectionText {
 
   private func form(_ object: Inspection.Object) -> String {
     guard let shape = object.shape else { return object.kind }
-    let type = object.type ?? "?"
+    let type = escaped(object.type ?? "?")
     return shape.isEmpty ? type : "\(type) \(shape.map(String.init).joined(separator: "x"))"
   }
 

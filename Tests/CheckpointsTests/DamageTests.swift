@@ -57,6 +57,22 @@ import Testing
     }
   }
 
+  @Test func countsThatNoRunReachesAreRefused() throws {
+    try withTemporaryFolder { folder in
+      for (index, lanes) in [-1, Int.min, Int.max, 1 << 53].enumerated() {
+        var header = tinyHeader(step: index)
+        header.lanes = lanes
+        let found = failure {
+          let saved = try CheckpointStore(folder: folder).save(
+            header, layout: tinyLayout(), from: KnownState(), hasMoments: false)
+          _ = try Checkpoint.open(saved.path)
+        }
+        #expect(found?.exitCode == .badData)
+        #expect(found?.message.contains("/state has lanes \(lanes)") == true)
+      }
+    }
+  }
+
   @Test func whatIsNoCheckpointIsNamed() throws {
     try withTemporaryFolder { folder in
       #expect(failure { _ = try Checkpoint.open(folder + "/x") }?.exitCode == .missingInput)

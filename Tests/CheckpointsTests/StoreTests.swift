@@ -50,7 +50,7 @@ import Testing
             == bits(state.values(0..<layout.count, of: vector)))
       }
       // libhdf5 sees the same tensor where we wrote it.
-      let file = try File.open(saved.path + "/checkpoint.h5")
+      let file = try StoredFile.open(saved.path + "/checkpoint.h5")
       let range = layout.entries[1].range
       #expect(
         try bits(file.read("/optimizer/second_moment/b"))

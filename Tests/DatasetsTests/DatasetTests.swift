@@ -81,13 +81,32 @@ import Testing
     for (old, new) in [
       ("lockstep-dataset", "something-else"), ("\"format_version\" : 1", "\"format_version\" : 2"),
       ("\"pairs\"", "\"pears\""), ("\"pairs\" : ", "\"pairs\" : 1"), ("train-0", "../train-0"),
-      ("\"train\"", "\"brain\""), ("{", "["), ("\"vocabulary_size\" : ", "\"vocabulary_size\" : 1"),
+      ("\"train\"", "\"brain\""), ("{", "["),
+      // Numbers whose sum no machine holds.
+      ("\"pairs\" : ", "\"pairs\" : 9000000000000000000, \"rest\" : "),
+      ("\"source_tokens\" : ", "\"source_tokens\" : -9000000000000000000, \"rest\" : "),
+      ("\"tokenizer.model\"", "\".\""), ("\"tokenizer.model\"", "\"\\u001b[2J\""),
+      ("\"vocabulary_size\" : ", "\"vocabulary_size\" : 1"),
     ] {
       let changed = good.replacingOccurrences(of: old, with: new)
       #expect(changed != good)
       _ = try scratch.file("data/dataset.json", changed)
       #expect(code(path) == .badData, "\(old) -> \(new)")
     }
+  }
+
+  @Test func linksOutOfTheFolderAreNotFollowed() throws {
+    let path = try prepared()
+    for name in ["dataset.json", "tokenizer.model", "train-00000.h5"] {
+      let outside = "\(scratch.path)/outside-\(name)"
+      try FileManager.default.moveItem(atPath: "\(path)/\(name)", toPath: outside)
+      try FileManager.default.createSymbolicLink(
+        atPath: "\(path)/\(name)", withDestinationPath: outside)
+      #expect(code(path) == .badData, "\(name)")
+      try FileManager.default.removeItem(atPath: "\(path)/\(name)")
+      try FileManager.default.moveItem(atPath: outside, toPath: "\(path)/\(name)")
+    }
+    #expect(code(path) == nil)
   }
 
   @Test func theDigestIsThatOfTheContent() throws {

@@ -4,26 +4,27 @@ import Foundation
 import HDF5
 import Testing
 
-@Suite struct DefectTests {
-  private func failure(_ body: () throws -> Void) -> Failure? {
-    do { try body() } catch { return error as? Failure }
-    return nil
-  }
+/// The failure that `body` throws; nil when it throws nothing.
+func failure(_ body: () throws -> Void) -> Failure? {
+  do { try body() } catch { return error as? Failure }
+  return nil
+}
 
+@Suite struct DefectTests {
   @Test func whatCannotBeOpenedIsNamedWithItsKind() throws {
     try withTemporaryFolder { folder in
-      let missing = failure { _ = try File.open(folder + "/none.h5") }
+      let missing = failure { _ = try StoredFile.open(folder + "/none.h5") }
       #expect(missing?.exitCode == .missingInput)
       #expect(missing?.message.hasPrefix(folder + "/none.h5: ") == true)
-      #expect(failure { _ = try File.open(folder) }?.exitCode == .badData)
+      #expect(failure { _ = try StoredFile.open(folder) }?.exitCode == .badData)
 
       let foreign = folder + "/foreign.h5"
       try FileSystem.writeAtomically(Array("not at all".utf8), to: foreign)
-      let found = failure { _ = try File.open(foreign) }
+      let found = failure { _ = try StoredFile.open(foreign) }
       #expect(found?.exitCode == .badData)
       #expect(found?.message.contains("is not an HDF5 file") == true)
       try FileSystem.writeAtomically([], to: foreign)
-      #expect(failure { _ = try File.open(foreign) }?.message.contains("is empty") == true)
+      #expect(failure { _ = try StoredFile.open(foreign) }?.message.contains("is empty") == true)
     }
   }
 
@@ -35,7 +36,7 @@ import Testing
       let path = folder + "/cut.h5"
       for count in stride(from: 0, to: image.count, by: 97) {
         try FileSystem.writeAtomically(Array(image.prefix(count)), to: path)
-        let found = failure { _ = try File.open(path) }
+        let found = failure { _ = try StoredFile.open(path) }
         #expect(found?.exitCode == .badData, "\(count) bytes")
         #expect(found?.message.contains("\n") == false)
         if count > 96 { #expect(found?.message.contains("is truncated") == true) }
@@ -60,7 +61,7 @@ import Testing
       image[image.count - 8000] ^= 1
       let path = folder + "/flipped.h5"
       try FileSystem.writeAtomically(image, to: path)
-      let found = failure { _ = try File.open(path).read("/x", as: UInt64.self) }
+      let found = failure { _ = try StoredFile.open(path).read("/x", as: UInt64.self) }
       #expect(found?.exitCode == .badData)
       #expect(found?.message.contains("/x: cannot read") == true)
     }
@@ -118,10 +119,10 @@ import Testing
       for close in [H5Dclose(dataset), H5Sclose(space), H5Pclose(list), H5Fclose(file)] {
         #expect(close >= 0)
       }
-      let opened = try File.open(path)
+      let opened = try StoredFile.open(path)
       let external = failure { _ = try opened.read("/x", as: Float.self) }
       #expect(external?.message.contains("keeps its data in other files") == true)
-      let nodes = try opened.tree()
+      let nodes = opened.tree()
       #expect(nodes.map(\.kind) == [.dataset])
       #expect(nodes[0].defect != nil)
     }
@@ -139,7 +140,7 @@ import Testing
       for close in [H5Dclose(dataset), H5Sclose(space), H5Pclose(list), H5Fclose(file)] {
         #expect(close >= 0)
       }
-      let found = failure { _ = try File.open(path).read("/x", as: Float.self) }
+      let found = failure { _ = try StoredFile.open(path).read("/x", as: Float.self) }
       #expect(found?.exitCode == .badData)
       #expect(found?.message.contains("far too few") == true)
     }
@@ -155,7 +156,7 @@ import Testing
       let descriptor = Foundation.open(path, O_RDWR)
       defer { Foundation.close(descriptor) }
       try #require(flock(descriptor, LOCK_EX) == 0)
-      #expect(try File.open(path).read("/x") == [Float(1)])
+      #expect(try StoredFile.open(path).read("/x") == [Float(1)])
     }
   }
 }

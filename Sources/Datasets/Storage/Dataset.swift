@@ -19,11 +19,12 @@ package struct Dataset: Sendable {
   package init(path: String) throws(Failure) {
     self.path = path
     let manifestPath = "\(path)/\(DatasetManifest.fileName)"
-    let bytes = try InputFile.bytes(of: manifestPath)
+    let bytes = try Self.bytes(of: manifestPath)
     manifest = try DatasetManifest(decoding: bytes, path: manifestPath)
     digest = Digest(of: bytes)
     try Self.check(manifest, path: manifestPath)
-    tokenizer = try Tokenizer(path: "\(path)/\(manifest.tokenizer.file)")
+    let tokenizerPath = "\(path)/\(manifest.tokenizer.file)"
+    tokenizer = try Tokenizer(try Self.bytes(of: tokenizerPath), origin: tokenizerPath)
     guard "\(tokenizer.digest)" == manifest.tokenizer.digest,
       tokenizer.vocabularySize == manifest.tokenizer.vocabularySize
     else {
@@ -100,8 +101,37 @@ package struct Dataset: Sendable {
       path: "\(path)/\(entry.file)", entry: entry, split: split, tokenizer: manifest.tokenizer)
   }
 
+  /// A description or a tokenizer: a regular file, so that a folder of unknown origin cannot make
+  /// its reader read anything else, of a size that somebody has prepared.
+  private static func bytes(of path: String) throws(Failure) -> [UInt8] {
+    let file = try OpenFile(readingRegular: path)
+    let byteCount = try file.byteCount()
+    guard byteCount <= fileByteLimit else {
+      throw Failure(
+        .badData, "\(path): has \(byteCount) bytes, at most \(fileByteLimit) were expected")
+    }
+    return try file.read(byteCount: byteCount, at: 0)
+  }
+
+  private static let fileByteLimit = 64 << 20
+  /// Pairs and tokens are counted in 32 bits within a shard.
+  private static let shardCountLimit = Int(Int32.max) - 1
+  private static let shardLimit = 1 << 20
+
   /// Names stay inside the folder and numbers are plausible.
   private static func check(_ manifest: DatasetManifest, path: String) throws(Failure) {
+    // Before anything is added up.
+    let all = manifest.splits.values.flatMap(\.shards)
+    guard all.count <= shardLimit,
+      all.allSatisfy({
+        [$0.pairs, $0.sourceTokens, $0.targetTokens].allSatisfy((0...shardCountLimit).contains)
+      })
+    else {
+      throw Failure(
+        .badData,
+        "\(path): expected at most \(shardLimit) shards of at most \(shardCountLimit) tokens a "
+          + "side, found more")
+    }
     for (name, split) in manifest.splits.sorted(by: { $0.key < $1.key }) {
       guard Split(rawValue: name) != nil else {
         throw Failure(.badData, "\(path): expected splits train, valid and test, found \(name)")

@@ -58,6 +58,7 @@ package struct DatasetManifest: Sendable, Equatable, Codable {
     /// Source and target text; none for training.
     package var texts: [TextEntry]
 
+    /// Precondition: the counts of the shards have been checked, or are our own.
     package init(shards: [ShardEntry], texts: [TextEntry] = []) {
       pairs = shards.reduce(0) { $0 + $1.pairs }
       sourceTokens = shards.reduce(0) { $0 + $1.sourceTokens }

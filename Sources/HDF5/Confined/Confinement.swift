@@ -3,14 +3,14 @@ import Core
 import Foundation
 
 /// Takes from this process, for good, what reading one open file does not need.
-enum Confinement {
+package enum Confinement {
   /// Processor time for one file: a hundred times what the largest checkpoint needs.
   static let processorSeconds: rlim_t = 5
   /// Memory beyond what the program's own code and libraries take.
   private static let memoryByteCount: rlim_t = 512 << 20
 
   /// Throws: `Failure(.internal)` when a limit cannot be set; nothing may be parsed then.
-  static func enter() throws(Failure) {
+  package static func enter() throws(Failure) {
     // Read before the first limit: afterwards nothing opens any more.
     let memory = (ownByteCount() ?? 4 << 30) + memoryByteCount
     let parent = lockstep_end_with_parent()

@@ -102,6 +102,7 @@ struct StructureWalk: ~Copyable {
     let list = try Handle(
       .propertyList, "read the layout", place, .badData, H5Dget_create_plist(identifier))
     let chunk = try chunkShape(list, rank: dataset.shape.count, place)
+    let filters = try filters(list, elementByteCount: dataset.type.byteCount, place)
     let shape = dataset.shape
     // The dimension in which chunks follow each other: above it they have one row, below it whole
     // ones.
@@ -141,7 +142,7 @@ struct StructureWalk: ~Copyable {
     }
     return Structure.Chunks(
       elementCount: elementCount, rowElementCount: shape[split] * below,
-      filters: try filters(list, elementByteCount: dataset.type.byteCount, place), places: places)
+      filters: filters, places: places)
   }
 
   private func chunkShape(

@@ -81,8 +81,8 @@ struct SplitMix: RandomNumberGenerator {
     ProcessInfo.processInfo.environment["LOCKSTEP_MUTATIONS"].flatMap { Int($0) } ?? 200
 
   /// What is in a checkpoint and in a shard, small.
-  private static func image() throws -> [UInt8] {
-    let file = try File.createInMemory(named: "whole")
+  private static func image(_ name: String) throws -> [UInt8] {
+    let file = try File.createInMemory(named: name)
     try file.setAttribute("format", to: .text("lockstep-checkpoint"))
     try file.setAttribute("step", to: .signed(7))
     try file.write((0..<60).map { Float($0) }, shape: [5, 12], to: "/parameters/a/weight")
@@ -120,7 +120,7 @@ struct SplitMix: RandomNumberGenerator {
   }
 
   @Test(arguments: [1, 2]) func everyDamageEndsInAListingOrATypedError(half: Int) throws {
-    let image = try Self.image()
+    let image = try Self.image("whole-\(half)")
     var random = SplitMix(state: UInt64(half))
     var endings: [String: Int] = [:]
     try withTemporaryFolder { folder in

@@ -100,7 +100,7 @@ enum HostileFiles {
         try dataset(
           file, [1 << 60], lockstep_std_u8(), chunk: [1 << 20],
           rawChunk: [UInt8](repeating: 1, count: 1 << 20))
-      }, refusal: "far too few"),
+      }, refusal: "impossible shape"),
     Idea(
       name: "deflate bomb",
       make: { file, _ in
@@ -149,7 +149,7 @@ enum HostileFiles {
         try dataset(
           file, [600_000], lockstep_std_u8(), chunk: [1],
           rawChunk: [UInt8](repeating: 1, count: 1000))
-      }, refusal: ""),
+      }, refusal: "more than 131072 chunks"),
     Idea(
       name: "chunks that are not rows",
       make: { file, _ in
@@ -160,7 +160,7 @@ enum HostileFiles {
       name: "compact layout",
       make: { file, _ in
         try dataset(file, [4], lockstep_std_u8()) { H5Pset_layout($0, H5D_COMPACT) }
-      }, refusal: ""),
+      }, refusal: "in its header"),
     Idea(
       name: "too many dimensions",
       make: { file, _ in
@@ -221,7 +221,7 @@ enum HostileFiles {
         let element = try #require(bytes.firstRange(of: [31, 0, 0, 0] + address)).lowerBound
         bytes.replaceSubrange(element..<element + 4, with: [0xff, 0xff, 0xff, 0x7f])
         return bytes
-      }, refusal: ""),
+      }, refusal: "memory allocation failed"),
   ]
 
   static let links: [Idea] = [

@@ -32,7 +32,7 @@ struct StructureWalk: ~Copyable {
       let path = group + "/" + name
       guard !name.isEmpty, name != ".", !name.utf8.contains(UInt8(ascii: "/")),
         name.utf8.count <= Structure.nameByteLimit
-      else { throw failure(path, "has a name that no file of Lockstep has") }
+      else { throw failure("\(path.prefix(80))...", "has a name that no file of Lockstep has") }
       guard objects.count < Structure.objectLimit, depth < Structure.depthLimit else {
         throw failure(
           path,

@@ -69,7 +69,8 @@ package struct ConfigurationDocument {
     guard Self.nodeBound(yaml) <= Self.nodeLimit else {
       throw Failure(
         .configuration,
-        "\(name): has \(Self.nodeBound(yaml)) lines and indicators, at most \(Self.nodeLimit) are read"
+        "\(name): has \(Self.nodeBound(yaml)) lines and indicators, at most "
+          + "\(Self.nodeLimit) are read"
       )
     }
     var brackets = 0

@@ -59,6 +59,8 @@ extension StepEngine {
   /// Collective. Throws: where it writes, what `CheckpointStore` throws; the other ranks are
   /// through then.
   func save(_ progress: Progress, _ publisher: Publisher?) throws(Failure) -> SavedCheckpoint? {
+    StepBeacon.set(.saving)
+    defer { StepBeacon.set(.training) }
     guard let publisher else {
       for moment in ShardedOptimizer.Moment.allCases {
         for piece in StateVector.pieces(of: model.layout.count) {

@@ -34,6 +34,8 @@ package struct Coordinator: Sendable {
   ///   - requests: what any rank was asked for since the last step.
   ///   - nonFiniteInARow: how many updates, this one included, were skipped.
   package func decide(step: Int, requests: Requests, nonFiniteInARow: Int) -> Decision {
+    // Every rank comes by here once a step; the decision does not depend on it.
+    StepBeacon.mark(step: step)
     let isLast = step >= configuration.train.steps
     let end: End? =
       nonFiniteInARow >= Self.nonFiniteLimit

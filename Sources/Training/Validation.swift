@@ -17,6 +17,8 @@ package struct Validation {
   package func run(
     _ engine: StepEngine, over communicator: any Communicator
   ) throws(Failure) -> (crossEntropy: Double, tokens: Int) {
+    StepBeacon.set(.evaluating)
+    defer { StepBeacon.set(.training) }
     let size = communicator.size
     let own = try communicator.together { () throws(Failure) in
       var sums: [Double] = []

@@ -18,7 +18,7 @@ struct LockstepCommand: ParsableCommand {
       """,
     version: lockstepVersion,
     subcommands: [
-      PrepareCommand.self, TrainCommand.self, EvaluateCommand.self, TranslateCommand.self,
-      AverageCommand.self, InspectCommand.self, BenchCommand.self,
+      PrepareCommand.self, TrainCommand.self, LaunchCommand.self, EvaluateCommand.self, TranslateCommand.self,
+      AverageCommand.self, InspectCommand.self, BenchCommand.self, LifelineCommand.self, ReapCommand.self,
     ])
 }

@@ -86,7 +86,7 @@ package struct LauncherWords {
       isInsideNotice.toggle()
       return .launcher(line)
     }
-    let isLauncher = isInsideNotice || line.prefixMatch(of: /\[[^\]\s]+:[0-9]+\] /) != nil
+    let isLauncher = isInsideNotice || line.prefixMatch(of: #/\[[^\]\s]+:[0-9]+\] /#) != nil
     return isLauncher ? .launcher(line) : .rank(line)
   }
 

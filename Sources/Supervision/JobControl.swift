@@ -3,18 +3,18 @@ import Foundation
 import Synchronization
 import Training
 
-/// What happens on the hosts of a job beside mpirun: asking whether they answer, and ending what is
-/// left of the job. Each runs on a thread of its own and leaves its answer in the inbox.
+/// What happens on the hosts of a job beside mpirun: ending what is left of the job, which also
+/// tells whether they answer. It runs on a thread of its own and leaves its answer in the inbox.
 final class JobControl: Sendable {
   private static let answerSeconds = 10.0
 
-  private let hosts: [Host]
+  private let hosts: [JobHost]
   private let agent: [String]
   private let binary: String
   private let environment: [String: String]
   private let inbox = Mutex<[SupervisorEvent]>([])
 
-  init(hosts: [Host], agent: [String], binary: String, environment: [String: String]) {
+  init(hosts: [JobHost], agent: [String], binary: String, environment: [String: String]) {
     self.hosts = hosts
     self.agent = agent
     self.binary = binary
@@ -26,13 +26,6 @@ final class JobControl: Sendable {
     inbox.withLock { events in
       defer { events = [] }
       return events
-    }
-  }
-
-  func probe() {
-    Thread.detachNewThread { [self] in
-      let answers = onRemoteHosts("true")
-      inbox.withLock { $0.append(.probed(answers)) }
     }
   }
 

@@ -10,7 +10,7 @@ package struct LaunchLine: Equatable, Sendable {
     package var launcher: String
     /// The program and its arguments, as every rank gets them.
     package var program: [String]
-    package var hosts: [Host]
+    package var hosts: [JobHost]
     /// Ranks the named hosts are meant for in all; nil when the user named none and mpirun needs
     /// no list.
     package var namedSlots: Int?
@@ -29,7 +29,7 @@ package struct LaunchLine: Equatable, Sendable {
     package var terminal: [String: String]
 
     package init(
-      launcher: String, program: [String], hosts: [Host], namedSlots: Int?, agent: [String],
+      launcher: String, program: [String], hosts: [JobHost], namedSlots: Int?, agent: [String],
       temporaryFolder: String, sharedMemoryFolder: String?, environment: [String: String],
       isRoot: Bool, cores: Int, processors: Int, terminal: [String: String]
     ) {

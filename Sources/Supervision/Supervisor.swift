@@ -10,7 +10,7 @@ import Training
 package struct Supervisor: Sendable {
   package enum State: Equatable, Sendable {
     case idle
-    /// Hosts are asked whether they answer.
+    /// Hosts are asked whether they answer, and end what they have of the job.
     case probing(since: Double)
     case launching(LaunchPlan)
     /// mpirun runs; whether all ranks have begun is the watch's to know.
@@ -25,7 +25,7 @@ package struct Supervisor: Sendable {
   }
 
   package private(set) var state = State.idle
-  package let hosts: [Host]
+  package let hosts: [JobHost]
   package let policy: SupervisorPolicy
   private var now = 0.0
   private var actions: [SupervisorAction] = []
@@ -38,7 +38,7 @@ package struct Supervisor: Sendable {
   private var unrecovered: (detectedAt: Double, step: Int?)?
 
   /// Precondition: at least one host.
-  package init(hosts: [Host], policy: SupervisorPolicy) {
+  package init(hosts: [JobHost], policy: SupervisorPolicy) {
     precondition(!hosts.isEmpty, "a job needs a host")
     self.hosts = hosts
     self.policy = policy
@@ -58,7 +58,6 @@ package struct Supervisor: Sendable {
     }
     switch event {
     case .begin: if case .idle = state { prepare() }
-    case .probed(let answers): probed(answers)
     case .launched(let incarnation): launched(incarnation)
     case .launchFailed(let failure): launchFailed(failure)
     case .heartbeat(let beat): hear(beat)
@@ -91,16 +90,9 @@ extension Supervisor {
     guard hosts.contains(where: { !$0.isLocal }) else {
       return launch(Array(repeating: true, count: hosts.count))
     }
+    // A host that was cut off and is back may still have ranks: the question is to end them.
     state = .probing(since: now)
-    actions.append(.probe)
-  }
-
-  private mutating func probed(_ answers: [Bool]) {
-    guard case .probing = state else { return }
-    precondition(answers.count == hosts.count, "an answer for each host")
-    let silent = answers.indices.filter { !answers[$0] }
-    if !silent.isEmpty { record(.leftOut(hosts: silent)) }
-    launch(answers)
+    actions.append(.reap)
   }
 
   private mutating func launch(_ answers: [Bool]) {
@@ -180,7 +172,7 @@ extension Supervisor {
       reaped(hosts.indices.filter { !hosts[$0].isLocal })
     case .probing(let since):
       guard now - since > policy.probeSeconds else { return }
-      probed(hosts.map(\.isLocal))
+      reaped(hosts.indices.filter { !hosts[$0].isLocal })
     case .waiting(let until): if now >= until { prepare() }
     case .idle, .launching, .finished: return
     }
@@ -279,9 +271,13 @@ extension Supervisor {
   }
 
   private mutating func reaped(_ silent: [Int]) {
-    guard case .reaping(let death, _) = state else { return }
-    if !silent.isEmpty { record(.leftOut(hosts: silent)) }
-    conclude(death)
+    switch state {
+    case .reaping(let death, _): conclude(death)
+    case .probing:
+      if !silent.isEmpty { record(.leftOut(hosts: silent)) }
+      launch(hosts.indices.map { !silent.contains($0) })
+    default: return
+    }
   }
 
   /// After a launch: the end of it all, or the next one.

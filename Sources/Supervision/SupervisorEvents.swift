@@ -3,7 +3,7 @@ import Training
 
 extension SupervisorRecord {
   /// The fields of its line in `events.jsonl`.
-  package func fields(_ hosts: [Host]) -> [JSONValue.Field] {
+  package func fields(_ hosts: [JobHost]) -> [JSONValue.Field] {
     func integer(_ value: Int?) -> JSONValue { value.map { .integer($0) } ?? .null }
     func name(_ host: Int?) -> JSONValue {
       host.map { hosts.indices.contains($0) ? .string(hosts[$0].name) : .null } ?? .null
@@ -45,7 +45,7 @@ extension SupervisorRecord {
   }
 
   /// One sentence for the terminal; nil for what is no news there.
-  package func sentence(_ hosts: [Host]) -> String? {
+  package func sentence(_ hosts: [JobHost]) -> String? {
     func names(_ indices: [Int]) -> String {
       indices.filter(hosts.indices.contains).map { hosts[$0].name }.joined(separator: ", ")
     }
@@ -98,10 +98,10 @@ package struct IncidentTable: Equatable, Sendable {
     var repeated: Int?
   }
 
-  private let hosts: [Host]
+  private let hosts: [JobHost]
   private var rows: [Row] = []
 
-  package init(hosts: [Host]) { self.hosts = hosts }
+  package init(hosts: [JobHost]) { self.hosts = hosts }
 
   package mutating func take(_ record: SupervisorRecord) {
     switch record {

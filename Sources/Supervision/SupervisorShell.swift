@@ -108,7 +108,6 @@ package final class SupervisorShell {
 
   private func perform(_ action: SupervisorAction) {
     switch action {
-    case .probe: control.probe()
     case .launch(let plan): launch(plan)
     case .send(let signal):
       switch signal {

@@ -15,8 +15,6 @@ package enum SupervisorEvent: Sendable {
   case exited(ProcessEnd)
   case tick
   case signal(SupervisorRequest)
-  /// Which hosts answered, in the order of the configuration.
-  case probed([Bool])
   /// No process of the job is left on the hosts that could be asked; the others did not answer.
   case reaped(silentHosts: [Int])
   /// Somebody else supervises the run now.
@@ -39,14 +37,12 @@ package enum ProcessEnd: Equatable, Hashable, Sendable {
 
 /// What the supervisor wants done; doing it is the shell's.
 package enum SupervisorAction: Equatable, Sendable {
-  /// Ask these hosts whether they answer; `probed` tells.
-  case probe
   /// Take the next incarnation and start mpirun with so many ranks on each host; `launched` or
   /// `launchFailed` tells.
   case launch(LaunchPlan)
   /// Send mpirun a signal, which forwards USR1 and USR2 to its ranks.
   case send(JobSignal)
-  /// End every process of the job on every host; `reaped` tells.
+  /// End every process of the job on every host; `reaped` tells which did not answer.
   case reap
   case record(SupervisorRecord)
   /// Nothing is left to do.

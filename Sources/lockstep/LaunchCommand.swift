@@ -92,7 +92,7 @@ struct LaunchCommand: ParsableCommand {
     }
     let binary = try FileSystem.executablePath()
     let named = try namedHosts(environment)
-    let hosts = placed(named ?? [Host(name: Host.localName, slots: ranks ?? 1)])
+    let hosts = placed(named ?? [JobHost(name: JobHost.localName, slots: ranks ?? 1)])
     var agent = agent.split(separator: " ").map(String.init)
     if hosts.contains(where: { !$0.isLocal }) {
       guard let first = agent.first, let found = SpawnedProcess.find(first, path: path) else {
@@ -113,7 +113,7 @@ struct LaunchCommand: ParsableCommand {
   }
 
   /// The hosts somebody named: on the command line, in a file, or Slurm.
-  private func namedHosts(_ environment: [String: String]) throws(Failure) -> [Host]? {
+  private func namedHosts(_ environment: [String: String]) throws(Failure) -> [JobHost]? {
     if let host { return try HostList.parse(host) }
     if let hostfile {
       let bytes = try FileSystem.readAll(hostfile, limit: 1 << 20)
@@ -124,7 +124,7 @@ struct LaunchCommand: ParsableCommand {
   }
 
   /// As many ranks as were asked for, host after host; what does not fit goes round.
-  private func placed(_ hosts: [Host]) -> [Host] {
+  private func placed(_ hosts: [JobHost]) -> [JobHost] {
     guard let ranks else { return hosts }
     var counts = hosts.map { _ in 0 }
     var left = ranks
@@ -133,7 +133,7 @@ struct LaunchCommand: ParsableCommand {
       left -= counts[index]
     }
     for index in 0..<left { counts[index % hosts.count] += 1 }
-    return zip(hosts, counts).filter { $1 > 0 }.map { Host(name: $0.name, slots: $1) }
+    return zip(hosts, counts).filter { $1 > 0 }.map { JobHost(name: $0.name, slots: $1) }
   }
 
   /// Ranks cannot see the supervisor's terminal: mpirun gives each a pseudo-terminal of no size.

@@ -5,7 +5,7 @@ import Testing
 @Suite struct HostTests {
   @Test func hostsAreReadFromTheCommandLine() throws {
     #expect(
-      try HostList.parse("a:2,b,a:3") == [Host(name: "a", slots: 5), Host(name: "b", slots: 1)])
+      try HostList.parse("a:2,b,a:3") == [JobHost(name: "a", slots: 5), JobHost(name: "b", slots: 1)])
     for text in ["", "a:", "a:0", "a:x", "-oProxyCommand=x:2", "a;b", "$(x)", "a b", "a:1:2", ","] {
       #expect(throws: Failure.self) { try HostList.parse(text) }
     }
@@ -15,8 +15,8 @@ import Testing
     let text = "# cluster\nnode1 slots=4 # fast\n\n10.0.0.2 slots=2 max_slots=8\nnode3\n"
     #expect(
       try HostList.parse(hostfile: text, path: "hosts") == [
-        Host(name: "node1", slots: 4), Host(name: "10.0.0.2", slots: 2),
-        Host(name: "node3", slots: 1),
+        JobHost(name: "node1", slots: 4), JobHost(name: "10.0.0.2", slots: 2),
+        JobHost(name: "node3", slots: 1),
       ])
     do throws(Failure) {
       _ = try HostList.parse(hostfile: "node1\nnode2 cores=3\n", path: "hosts")

@@ -8,6 +8,8 @@ struct SimulatedWorld {
     var host: Int
     var isAlive = true
     var isFrozen = false
+    /// Since when it can give no sign of life.
+    var silentSince: Double?
     var sequence = 0
     /// When a rank without supervisor ends itself.
     var unsupervisedSince: Double?
@@ -61,6 +63,8 @@ struct SimulatedWorld {
   let losesMessages: Bool
   /// Whether anything has gone wrong since the last launch.
   var isDisturbed = false
+  /// Hosts that did not answer when the job was ended last.
+  var unreaped: [Int] = []
   static let tick = 0.5
 
   init(seed: UInt64, hostCount: Int, mutant: Mutant?) {
@@ -116,11 +120,8 @@ struct SimulatedWorld {
   mutating func reap(supervisor: Int) {
     for job in jobs.indices where jobs[job].supervisor <= supervisor { endReachable(job) }
     let silent = hosts.indices.filter { hosts[$0].isCut }
+    unreaped = silent
     deliver(.reaped(silentHosts: silent), after: dice.between(0.05, 10))
-  }
-
-  mutating func probe() {
-    deliver(.probed(hosts.map { !$0.isCut }), after: dice.between(0.05, 5))
   }
 
   mutating func deliver(_ event: SupervisorEvent, after seconds: Double) {
@@ -146,10 +147,30 @@ struct SimulatedWorld {
     now += Self.tick
     for host in hosts.indices where hosts[host].isCut && now >= hosts[host].returnsAt {
       hosts[host].isCut = false
+      if dice.chance(0.5) { thaw(host: host) }
     }
     for job in jobs.indices { advance(job, livingSupervisor: livingSupervisor) }
     jobs.removeAll { job in
       !job.isLauncherAlive && !job.ranks.contains { $0.isAlive }
+    }
+  }
+
+  /// Processes that were stopped run on; one was in the middle of publishing.
+  mutating func thaw(host only: Int? = nil) {
+    for job in jobs.indices {
+      for rank in jobs[job].ranks.indices where jobs[job].ranks[rank].isFrozen {
+        let host = jobs[job].ranks[rank].host
+        guard only == nil || only == host, dice.chance(0.7) else { continue }
+        jobs[job].ranks[rank].isFrozen = false
+        isDisturbed = true
+        guard rank == 0, jobs[job].ranks[0].isAlive, jobs[job].hasCommitInFlight,
+          hosts[host].reachesDisk
+        else { continue }
+        jobs[job].hasCommitInFlight = false
+        if disk.publish(step: jobs[job].step, incarnation: jobs[job].incarnation) {
+          jobs[job].savedStep = jobs[job].step
+        }
+      }
     }
   }
 
@@ -160,6 +181,11 @@ struct SimulatedWorld {
       if jobs[index].supervisor == livingSupervisor { deliver(.exited(end.code), after: 0) }
     }
     guard jobs[index].ranks.contains(where: { $0.isAlive }) else { return }
+    for rank in jobs[index].ranks.indices {
+      let state = jobs[index].ranks[rank]
+      let isSilent = state.isFrozen || hosts[state.host].isCut
+      jobs[index].ranks[rank].silentSince = isSilent ? state.silentSince ?? now : nil
+    }
     guard now >= jobs[index].beginsAt else { return }
     if jobs[index].ranks.allSatisfy({ $0.isAlive && !$0.isFrozen }), !jobs[index].isHung,
       areTogether(index)
@@ -179,6 +205,7 @@ struct SimulatedWorld {
   }
 
   private mutating func compute(_ index: Int) {
+    if jobs[index].step >= targetStep { return end(index, .exit(0), after: 0.1) }
     jobs[index].partOfStep += Self.tick / stepSeconds
     while jobs[index].partOfStep >= 1, jobs[index].end == nil {
       jobs[index].partOfStep -= 1

@@ -10,7 +10,7 @@ struct Simulation {
 
   private let seed: UInt64
   private let mutant: Mutant?
-  private let hosts: [Host]
+  private let hosts: [JobHost]
   private let policy: SupervisorPolicy
   private var world: SimulatedWorld
   private var supervisor: Supervisor?
@@ -22,6 +22,7 @@ struct Simulation {
   private var verdict: Verdict?
   private var isStopAsked = false
   private var hasOpenLaunch = false
+  private var lastIncarnation = 0
   private(set) var eventCount = 0
   /// The first guarantee that was broken.
   private(set) var violation: String?
@@ -33,7 +34,7 @@ struct Simulation {
     let count = 1 + dice.below(3)
     let isLocal = count == 1 && dice.chance(0.7)
     hosts = (0..<count).map {
-      Host(name: isLocal ? Host.localName : "node\($0)", slots: 1 + dice.below(2))
+      JobHost(name: isLocal ? JobHost.localName : "node\($0)", slots: 1 + dice.below(2))
     }
     var policy = SupervisorPolicy()
     policy.minimumRanks = dice.chance(0.5) ? 1 : hosts.reduce(0) { $0 + $1.slots }
@@ -75,6 +76,7 @@ struct Simulation {
     clockBase = world.now
     hasOpenLaunch = false
     // Before it starts anything a supervisor ends what one that died has left.
+    world.unreaped = world.hosts.indices.filter { world.hosts[$0].isCut }
     if mutant != .reapingIsSkipped {
       for job in world.jobs.indices { world.endReachable(job) }
     }
@@ -85,6 +87,9 @@ struct Simulation {
 
   private mutating func deliver() {
     guard supervisor != nil, world.now >= suspendedUntil else { return }
+    // After a pause it may look at the clock before it reads what was said meanwhile.
+    if world.now - suspendedUntil < SimulatedWorld.tick, world.dice.chance(0.5) { take(.tick) }
+    guard verdict == nil else { return }
     // In the order of their moments, as far as they have come.
     let due = world.deliveries.filter { $0.at <= world.now }.sorted { $0.at < $1.at }
     world.deliveries.removeAll { $0.at <= world.now }
@@ -109,10 +114,11 @@ struct Simulation {
 
   private mutating func perform(_ action: SupervisorAction) {
     switch action {
-    case .probe: world.probe()
     case .launch(let plan):
       checkNothingIsLeft()
       let incarnation = world.launch(plan, supervisor: supervisorNumber)
+      if incarnation <= lastIncarnation { violation = "launch \(incarnation) was started twice" }
+      lastIncarnation = incarnation
       take(.launched(incarnation: incarnation))
     case .send(let signal):
       if mutant == .killIsLost, signal == .kill || signal == .terminate { return }
@@ -139,8 +145,24 @@ struct Simulation {
       if mutant == .deathsAreNotRecorded { return }
       hasOpenLaunch = false
       let isOwnEnd = world.crashStep != nil || world.finalCode != nil || isStopAsked
-      if !world.isDisturbed, !isOwnEnd { violation = "a false alarm: \(death.cause)" }
+      let isCut = world.hosts.contains { $0.isCut } || death.cause == .hostsMissing
+      if !world.isDisturbed, !isOwnEnd, !isCut { violation = "a false alarm: \(death.cause)" }
+      checkSilence(death)
     case .verdict, .restart, .recovered, .leftOut: break
+    }
+  }
+
+  /// A rank that gives no sign of life is noticed for that, not for the hang that follows.
+  private mutating func checkSilence(_ death: Death) {
+    guard death.cause == .stalled, world.now - suspendedUntil > 20,
+      let job = world.jobs.first(where: { $0.incarnation == death.incarnation })
+    else { return }
+    let longest = 
+      job.ranks.filter { $0.sequence > 0 }.compactMap(\.silentSince).map { world.now - $0 }.max()
+      ?? 0
+    // Late signs of life look like life; nobody can tell.
+    if longest > 9, !world.losesMessages || mutant == .signsOfLaterLaunchesCount {
+      violation = "a rank was silent for \(longest) s"
     }
   }
 
@@ -150,9 +172,9 @@ struct Simulation {
       if job.isLauncherAlive, job.supervisor == supervisorNumber {
         violation = "two mpirun at a time"
       }
-      // What came back within the reaping is known to the incarnation alone.
-      let isLeft = job.ranks.contains { $0.isAlive && !world.hosts[$0.host].isCut }
-      if isLeft, !job.ranks.contains(where: { world.hosts[$0.host].returnsAt > world.now - 15 }) {
+      // What came back since the reaping is known to the incarnation alone.
+      let isLeft = job.ranks.contains { $0.isAlive && !world.unreaped.contains($0.host) }
+      if isLeft {
         violation = "a rank of launch \(job.incarnation) runs on beside the next"
       }
     }
@@ -212,12 +234,12 @@ struct Simulation {
     switch kind {
     case ..<45: if let index { faultOfRank(kind, index) }
     case ..<60: cutHost()
-    case ..<66: world.disk.damageNewest()
+    case ..<66: world.disk.damageNewest(before: world.targetStep)
     case ..<76: suspendedUntil = world.now + world.dice.between(1, 100)
     case ..<84: crashSupervisor()
-    case ..<88:
+    case ..<86:
       if let index { world.jobs[index].ignoresTerminate = true }
-    case ..<92: thaw()
+    case ..<92: world.thaw()
     case ..<94:
       if supervisor != nil, world.now >= suspendedUntil { take(.signal(.save)) }
     case ..<96:
@@ -227,7 +249,7 @@ struct Simulation {
       if verdict == nil, world.dice.chance(0.5) { take(.signal(.stop)) }
     default:
       let stray = Heartbeat(
-        incarnation: 1 + world.dice.below(9), rank: world.dice.below(9), sequence: 1 << 20,
+        incarnation: lastIncarnation + (world.dice.chance(0.5) ? 1000 : -1), rank: world.dice.below(9), sequence: 1 << 20,
         reading: StepBeacon.Reading())
       world.deliver(.heartbeat(stray), after: 0)
     }
@@ -265,25 +287,6 @@ struct Simulation {
       // With the keep-alive settings mpirun notices after seven seconds, or not.
       let isHit = world.jobs[job].ranks.contains { $0.host == host }
       if isHit, world.dice.chance(0.5) { world.end(job, .exit(205), after: 7) }
-    }
-  }
-
-  /// Processes that were stopped run on; one was in the middle of publishing.
-  private mutating func thaw() {
-    for job in world.jobs.indices {
-      for rank in world.jobs[job].ranks.indices where world.jobs[job].ranks[rank].isFrozen {
-        world.jobs[job].ranks[rank].isFrozen = false
-        world.isDisturbed = true
-        let host = world.hosts[world.jobs[job].ranks[rank].host]
-        guard rank == 0, world.jobs[job].ranks[0].isAlive, world.jobs[job].hasCommitInFlight,
-          host.reachesDisk
-        else { continue }
-        world.jobs[job].hasCommitInFlight = false
-        let (step, incarnation) = (world.jobs[job].step, world.jobs[job].incarnation)
-        if world.disk.publish(step: step, incarnation: incarnation) {
-          world.jobs[job].savedStep = step
-        }
-      }
     }
   }
 

@@ -2,7 +2,7 @@ import Core
 import Foundation
 
 /// A machine of the job and how many ranks it takes.
-package struct Host: Equatable, Hashable, Sendable {
+package struct JobHost: Equatable, Hashable, Sendable {
   package let name: String
   package let slots: Int
 
@@ -48,8 +48,8 @@ package enum HostList {
   /// `a:2,b:2`; without a number a host takes one rank.
   ///
   /// Throws: `Failure` (.usage).
-  package static func parse(_ text: String) throws(Failure) -> [Host] {
-    var hosts: [Host] = []
+  package static func parse(_ text: String) throws(Failure) -> [JobHost] {
+    var hosts: [JobHost] = []
     for word in text.split(separator: ",", omittingEmptySubsequences: false) {
       let parts = word.split(separator: ":", omittingEmptySubsequences: false)
       guard 1...2 ~= parts.count, let slots = parts.count == 1 ? 1 : Int(parts[1]) else {
@@ -63,8 +63,8 @@ package enum HostList {
   /// OpenMPI's hostfile: a line a host, `name` or `name slots=2`; `#` begins a comment.
   ///
   /// Throws: `Failure` (.badData) with the line's number.
-  package static func parse(hostfile text: String, path: String) throws(Failure) -> [Host] {
-    var hosts: [Host] = []
+  package static func parse(hostfile text: String, path: String) throws(Failure) -> [JobHost] {
+    var hosts: [JobHost] = []
     for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated()
     {
       let words = line.prefix { $0 != "#" }.split(whereSeparator: \.isWhitespace)
@@ -88,24 +88,24 @@ package enum HostList {
 
   private static func host(
     _ name: String, _ slots: Int, at place: String, _ code: ExitCode = .usage
-  ) throws(Failure) -> Host {
+  ) throws(Failure) -> JobHost {
     guard HostName.isValid(name) else {
       throw Failure(code, "\(place): '\(name)' is no host name")
     }
     guard 1...slotLimit ~= slots else {
       throw Failure(code, "\(place): \(slots) ranks on \(name); expected 1 to \(slotLimit)")
     }
-    return Host(name: name, slots: slots)
+    return JobHost(name: name, slots: slots)
   }
 
   /// A host named twice takes what both lines say, as mpirun has it.
-  private static func merged(_ hosts: [Host]) throws(Failure) -> [Host] {
+  private static func merged(_ hosts: [JobHost]) throws(Failure) -> [JobHost] {
     guard hosts.count <= hostLimit else { throw Failure(.usage, "more than \(hostLimit) hosts") }
-    var result: [Host] = []
+    var result: [JobHost] = []
     var places: [String: Int] = [:]
     for host in hosts {
       if let place = places[host.name] {
-        result[place] = Host(name: host.name, slots: result[place].slots + host.slots)
+        result[place] = JobHost(name: host.name, slots: result[place].slots + host.slots)
       } else {
         places[host.name] = result.count
         result.append(host)
@@ -120,7 +120,7 @@ package enum SlurmAllocation {
   /// Nil outside of a job.
   ///
   /// Throws: `Failure` (.configuration) when Slurm's variables cannot be read.
-  package static func hosts(in environment: [String: String]) throws(Failure) -> [Host]? {
+  package static func hosts(in environment: [String: String]) throws(Failure) -> [JobHost]? {
     guard environment["SLURM_JOB_ID"] != nil,
       let list = environment["SLURM_JOB_NODELIST"] ?? environment["SLURM_NODELIST"]
     else { return nil }
@@ -137,7 +137,7 @@ package enum SlurmAllocation {
         "SLURM_TASKS_PER_NODE '\(environment["SLURM_TASKS_PER_NODE"] ?? "")' does not fit the"
           + " \(names.count) hosts of SLURM_JOB_NODELIST; set --ntasks, or pass --host")
     }
-    return zip(names, perNode).map { Host(name: $0, slots: $1) }
+    return zip(names, perNode).map { JobHost(name: $0, slots: $1) }
   }
 
   /// `2(x3),1` is 2, 2, 2, 1; nil for anything else.

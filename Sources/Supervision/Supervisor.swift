@@ -98,13 +98,17 @@ extension Supervisor {
   private mutating func launch(_ answers: [Bool]) {
     let plan = LaunchPlan(ranksByHost: zip(hosts, answers).map { $1 ? $0.slots : 0 })
     guard plan.ranks >= policy.minimumRanks, plan.ranks > 0 else {
-      return conclude(
-        Death(
-          incarnation: 0, cause: .hostsMissing, host: answers.firstIndex(of: false),
-          secondsToDetect: 0))
+      return fail(.hostsMissing, host: answers.firstIndex(of: false))
     }
     state = .launching(plan)
     actions.append(.launch(plan))
+  }
+
+  /// It did not come to a launch.
+  private mutating func fail(_ cause: Cause, host: Int? = nil) {
+    let death = Death(incarnation: 0, cause: cause, host: host, secondsToDetect: 0)
+    noteDetection(death)
+    conclude(death)
   }
 
   private mutating func launched(_ incarnation: Int) {
@@ -122,8 +126,7 @@ extension Supervisor {
   private mutating func launchFailed(_ failure: Failure) {
     guard case .launching = state else { return }
     if failure.exitCode == .inputOutput {
-      return conclude(
-        Death(incarnation: 0, cause: .launchFailed(failure.exitCode), secondsToDetect: 0))
+      return fail(.launchFailed(failure.exitCode))
     }
     finish(Verdict(.launchFailed(failure), exitCode: failure.exitCode))
   }
@@ -187,7 +190,10 @@ extension Supervisor {
       case .exit(let code) where 129...192 ~= code: cause = .signal(code - 128)
       case .exit(let code): cause = .exit(code)
       }
-      reap(death(of: watch, cause, rank: watch.blamed?.rank))
+      let death = death(of: watch, cause, rank: watch.blamed?.rank)
+      let isAsItShould = cause == .exit(0) || cause == .exit(ExitCode.stoppedResumable.rawValue)
+      if !isAsItShould { noteDetection(death) }
+      reap(death)
     case .ending(var death, _, _):
       // It was through at the moment it was given up.
       if end == .exit(0) || end == .exit(ExitCode.stoppedResumable.rawValue),
@@ -259,13 +265,14 @@ extension Supervisor {
       resumedStep: watch.resumedStep, secondsToDetect: watch.silence(of: rank, at: now))
   }
 
+  /// A death is recorded when it is noticed, however long it takes to clear up after it.
   private mutating func noteDetection(_ death: Death) {
     if unrecovered == nil { unrecovered = (now, death.step) }
+    record(.death(death))
   }
 
   /// Ends what is left of the job; every launch comes by here before the next.
   private mutating func reap(_ death: Death) {
-    noteDetection(death)
     state = .reaping(death, since: now)
     actions.append(.reap)
   }
@@ -282,11 +289,7 @@ extension Supervisor {
 
   /// After a launch: the end of it all, or the next one.
   private mutating func conclude(_ death: Death) {
-    if let verdict = Self.finalVerdict(death.cause) {
-      if verdict.reason != .finished && verdict.reason != .stopped { record(.death(death)) }
-      return finish(verdict)
-    }
-    record(.death(death))
+    if let verdict = Self.finalVerdict(death.cause) { return finish(verdict) }
     if isStopRequested { return finish(Verdict(.stopped, exitCode: .stoppedResumable)) }
     ledger.note(death, savedStep: savedStep, resolution: times.stepsPerBeat)
     if let verdict = ledger.verdict(after: death, policy) { return finish(verdict) }

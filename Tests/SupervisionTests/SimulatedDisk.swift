@@ -44,7 +44,9 @@ struct SimulatedDisk {
 
   /// Bytes of a generation change by themselves.
   mutating func damageNewest(before target: Int) {
-    guard (generations.last?.step ?? 0) < target, let last = generations.indices.last, generations.filter(\.isGood).count > 1 else { return }
+    guard (generations.last?.step ?? 0) < target, let last = generations.indices.last,
+      generations.filter(\.isGood).count > 1
+    else { return }
     generations[last].isGood = false
     bestGood = resumeStep
   }
@@ -65,7 +67,9 @@ struct SimulatedDisk {
   }
 
   private mutating func checkBest() {
-    if resumeStep < bestGood { violation = "the last good step went from \(bestGood) to \(resumeStep)" }
+    if resumeStep < bestGood {
+      violation = "the last good step went from \(bestGood) to \(resumeStep)"
+    }
     bestGood = max(bestGood, resumeStep)
   }
 }

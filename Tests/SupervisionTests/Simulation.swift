@@ -157,7 +157,7 @@ struct Simulation {
     guard death.cause == .stalled, world.now - suspendedUntil > 20,
       let job = world.jobs.first(where: { $0.incarnation == death.incarnation })
     else { return }
-    let longest = 
+    let longest =
       job.ranks.filter { $0.sequence > 0 }.compactMap(\.silentSince).map { world.now - $0 }.max()
       ?? 0
     // Late signs of life look like life; nobody can tell.
@@ -249,7 +249,8 @@ struct Simulation {
       if verdict == nil, world.dice.chance(0.5) { take(.signal(.stop)) }
     default:
       let stray = Heartbeat(
-        incarnation: lastIncarnation + (world.dice.chance(0.5) ? 1000 : -1), rank: world.dice.below(9), sequence: 1 << 20,
+        incarnation: lastIncarnation + (world.dice.chance(0.5) ? 1000 : -1),
+        rank: world.dice.below(9), sequence: 1 << 20,
         reading: StepBeacon.Reading())
       world.deliver(.heartbeat(stray), after: 0)
     }

@@ -5,7 +5,9 @@ import Testing
 @Suite struct HostTests {
   @Test func hostsAreReadFromTheCommandLine() throws {
     #expect(
-      try HostList.parse("a:2,b,a:3") == [JobHost(name: "a", slots: 5), JobHost(name: "b", slots: 1)])
+      try HostList.parse("a:2,b,a:3") == [
+        JobHost(name: "a", slots: 5), JobHost(name: "b", slots: 1),
+      ])
     for text in ["", "a:", "a:0", "a:x", "-oProxyCommand=x:2", "a;b", "$(x)", "a b", "a:1:2", ","] {
       #expect(throws: Failure.self) { try HostList.parse(text) }
     }

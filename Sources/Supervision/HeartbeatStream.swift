@@ -53,7 +53,7 @@ package struct HeartbeatStream {
 }
 
 /// Tells mpirun's own words on stderr from the ranks': its notices stand between lines of dashes or
-/// begin with `[host:123]`.
+/// begin with `[host:123]` or `mpirun:`.
 package struct LauncherWords {
   package enum Line: Equatable {
     case rank(String)
@@ -86,7 +86,8 @@ package struct LauncherWords {
       isInsideNotice.toggle()
       return .launcher(line)
     }
-    let isLauncher = isInsideNotice || line.prefixMatch(of: #/\[[^\]\s]+:[0-9]+\] /#) != nil
+    let isLauncher =
+      isInsideNotice || line.hasPrefix("mpirun: ") || line.prefixMatch(of: #/\[[^\]\s]+:[0-9]+\] /#) != nil
     return isLauncher ? .launcher(line) : .rank(line)
   }
 

@@ -12,7 +12,7 @@ package struct JobWatch: Equatable, Sendable {
 
   let plan: LaunchPlan
   let incarnation: Int
-  let launchedAt: Double
+  private(set) var launchedAt: Double
   private(set) var ranks: [Rank]
   private var unheardCount: Int
   /// The last step any rank has told of.
@@ -81,6 +81,7 @@ package struct JobWatch: Equatable, Sendable {
     for rank in ranks.indices where ranks[rank].heardAt != nil {
       ranks[rank].heardAt? += seconds
     }
+    launchedAt += seconds
     progressAt += seconds
     stepAt? += seconds
     leavingSince? += seconds

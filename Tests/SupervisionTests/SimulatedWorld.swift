@@ -288,8 +288,9 @@ struct SimulatedWorld {
         incarnation: jobs[index].incarnation, rank: rank, sequence: state.sequence,
         reading: reading)
       let isLate = losesMessages && dice.chance(0.05)
-      deliver(.heartbeat(beat), after: isLate ? dice.between(0.5, 30) : 0)
-      if losesMessages, dice.chance(0.03) { deliver(.heartbeat(beat), after: dice.between(0, 9)) }
+      deliver(.heartbeat(beat), after: isLate ? dice.between(0.5, 2) : 0)
+      // Said again much later: a sign of a life that was.
+      if losesMessages, dice.chance(0.3) { deliver(.heartbeat(beat), after: dice.between(3, 30)) }
     }
   }
 }

@@ -160,8 +160,7 @@ struct Simulation {
     let longest =
       job.ranks.filter { $0.sequence > 0 }.compactMap(\.silentSince).map { world.now - $0 }.max()
       ?? 0
-    // Late signs of life look like life; nobody can tell.
-    if longest > 9, !world.losesMessages || mutant == .signsOfLaterLaunchesCount {
+    if longest > 9 {
       violation = "a rank was silent for \(longest) s"
     }
   }

@@ -143,6 +143,15 @@ import Training
     #expect(bench.take(.tick).isEmpty)
     for rank in 0..<2 { _ = bench.beat(rank, step: 5000) }
     #expect(bench.wait(4).isEmpty)
+
+    // Neither is one before the ranks have begun.
+    var starting = Bench()
+    _ = starting.take(.begin)
+    _ = starting.take(.launched(incarnation: 1))
+    starting.now += 3600
+    #expect(starting.take(.tick).isEmpty)
+    #expect(starting.wait(80).isEmpty)
+    #expect(sends(starting.wait(15)) == [.kill])
   }
 
   @Test func signsOfAnotherLaunchKeepNobodyAlive() {

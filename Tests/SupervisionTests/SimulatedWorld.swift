@@ -11,6 +11,8 @@ struct SimulatedWorld {
     /// Since when it can give no sign of life.
     var silentSince: Double?
     var sequence = 0
+    /// Whether a sign of life has been on its way.
+    var isHeard = false
     /// When a rank without supervisor ends itself.
     var unsupervisedSince: Double?
   }
@@ -276,6 +278,7 @@ struct SimulatedWorld {
       guard state.isAlive, !state.isFrozen, !hosts[state.host].isCut else { continue }
       jobs[index].ranks[rank].sequence += 1
       if losesMessages, dice.chance(0.05) { continue }
+      jobs[index].ranks[rank].isHeard = true
       var reading = StepBeacon.Reading()
       reading.step = jobs[index].step
       reading.work = jobs[index].work

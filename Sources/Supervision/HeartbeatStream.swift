@@ -87,7 +87,8 @@ package struct LauncherWords {
       return .launcher(line)
     }
     let isLauncher =
-      isInsideNotice || line.hasPrefix("mpirun: ") || line.prefixMatch(of: #/\[[^\]\s]+:[0-9]+\] /#) != nil
+      isInsideNotice || line.hasPrefix("mpirun: ")
+      || line.prefixMatch(of: #/\[[^\]\s]+:[0-9]+\] /#) != nil
     return isLauncher ? .launcher(line) : .rank(line)
   }
 

@@ -272,9 +272,10 @@ package final class GradientExchange {
     var sums: [Double] = []
     for start in stride(from: 0, to: span.count, by: reductionChunkCount) {
       let chunk = start..<min(span.count, start + reductionChunkCount)
-      finalSum.run(sources.map { $0[chunk] }, into: [target[chunk]], scratch: scratch.view)
-      // While it is in the cache.
-      sums += chunkSumsOfSquares(target[chunk])
+      var squares = SquareSum()
+      finalSum.run(
+        sources.map { $0[chunk] }, into: target[chunk], scratch: scratch.view, squares: &squares)
+      sums.append(squares.total)
     }
     chunkSumsOfBucket[index] = sums
   }

@@ -23,6 +23,7 @@ package final class GradientExchange {
   }
 
   private let usesMPI: Bool
+  private let parameterCount: Int
   private let communicator: any Communicator
   private let group: ExchangeGroup
   private let layouts: [GradientLayout]
@@ -60,6 +61,7 @@ package final class GradientExchange {
     usesMPI: Bool = false
   ) {
     self.usesMPI = usesMPI
+    parameterCount = ownership.parameterCount
     self.communicator = communicator
     self.group = group
     self.layouts = layouts
@@ -111,7 +113,7 @@ package final class GradientExchange {
     summed = 0
     flights = Array(repeating: Flight(), count: buckets.count)
     guard !usesMPI else { return }
-    try communicator.declare("the exchange of step \(step)")
+    try communicator.declare("exchange of step \(step), \(parameterCount) parameters")
     for index in buckets.indices.prefix(Self.window) { try receive(index) }
   }
 

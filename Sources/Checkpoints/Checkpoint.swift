@@ -27,17 +27,17 @@ package final class Checkpoint {
   package init(folder: String, verifiedElsewhere digest: String? = nil) throws(Failure) {
     let dataPath = folder + "/" + Format.dataFile
     let manifestPath = folder + "/" + Format.manifestFile
-    guard FileSystem.exists(dataPath) else {
+    guard FileSystem.kind(of: dataPath) != nil else {
       throw Failure(.missingInput, "\(folder): has no \(Format.dataFile)")
     }
-    guard FileSystem.exists(manifestPath) else {
+    guard FileSystem.kind(of: manifestPath) != nil else {
       throw Failure(
         .badData,
         "\(folder): has no \(Format.manifestFile), without which \(Format.dataFile) cannot be "
           + "verified; keep the two together")
     }
     let manifest = try Manifest(readingFrom: manifestPath)
-    file = try OpenFile(reading: dataPath)
+    file = try OpenFile(readingRegular: dataPath)
     if let digest {
       guard manifest.digest == digest, try file.byteCount() == manifest.fileByteCount else {
         throw Failure(.badData, "\(folder): is not the checkpoint that was verified (\(digest))")
@@ -47,6 +47,14 @@ package final class Checkpoint {
     }
     let stored = try File.open(dataPath)
     header = try CheckpointHeader(from: stored)
+    guard manifest.step == header.step, manifest.incarnation == header.incarnation,
+      manifest.runIdentifier == header.runIdentifier
+    else {
+      throw Failure(
+        .badData,
+        "\(folder): its two files are of different checkpoints (the manifest of step "
+          + "\(manifest.step), the other of step \(header.step))")
+    }
     hasMoments = try stored.contains(StateVector.firstMoment.group)
     layout = try Checkpoint.layout(in: stored)
     spans = try Checkpoint.spans(
@@ -179,7 +187,8 @@ package final class Checkpoint {
             .badData,
             "\(file.path): \(escaped(name)) is not a contiguous float32 tensor of \(entry.shape)")
         }
-        spans[vector]?.append(Skeleton.Span(range: entry.range, offset: offset))
+        spans[vector]?.append(
+          Skeleton.Span(tensor: name, range: entry.range, offset: offset))
       }
     }
     return spans

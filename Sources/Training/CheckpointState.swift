@@ -37,40 +37,39 @@ struct Publisher {
   }
 }
 
-/// The tensors of a save as rank 0 sees them: weights at hand, moments pulled from their owners.
-private struct EngineState: StateSource {
-  let engine: StepEngine
-
-  func read(
-    _ range: Range<Int>, of vector: StateVector, into destination: Vector
-  ) throws(Failure) {
-    switch vector {
-    case .parameters: destination.copy(from: engine.weights[range])
-    case .firstMoment: try engine.optimizer.readMoment(.first, range, into: destination)
-    case .secondMoment: try engine.optimizer.readMoment(.second, range, into: destination)
-    }
-  }
-}
-
 extension StepEngine {
-  /// Saves a checkpoint and removes old ones; the rank with a publisher writes, the others serve
-  /// their moments.
+  /// What this rank alone is responsible for.
+  var ownedPieces: [OwnedPiece] {
+    let span = optimizer.ownedSpan
+    return [
+      OwnedPiece(.parameters, span, weights[span]),
+      OwnedPiece(.firstMoment, span, optimizer.owned(.first)),
+      OwnedPiece(.secondMoment, span, optimizer.owned(.second)),
+    ]
+  }
+
+  /// Saves a checkpoint, each rank its own part, and removes old ones.
   ///
-  /// Collective. Throws: where it writes, what `CheckpointStore` throws; the other ranks are
+  /// Collective. Throws: on the rank with a publisher what went wrong on any; the others are
   /// through then.
-  func save(_ progress: Progress, _ publisher: Publisher?) throws(Failure) -> SavedCheckpoint? {
-    guard let publisher else {
-      for moment in ShardedOptimizer.Moment.allCases {
-        for piece in StateVector.pieces(of: model.layout.count) {
-          try optimizer.readMoment(moment, piece, into: nil)
-        }
-      }
+  func save(
+    _ progress: Progress, _ publisher: Publisher?, over communicator: any Communicator
+  ) throws(Failure) -> SavedCheckpoint? {
+    let writer = CheckpointWriter(
+      communicator: communicator, layout: model.layout,
+      publication: publisher.map {
+        .init(store: $0.store, retention: RetentionPolicy(newest: $0.keep))
+      })
+    writer.begin(step: progress.step, publisher?.header(progress), pieces: ownedPieces)
+    switch try writer.finish() {
+    case .published(_, let saved)?:
+      if let problem = saved?.retentionProblem { throw problem }
+      return saved
+    case .failed(_, let failure)?:
+      if publisher != nil { throw failure }
       return nil
+    case nil: return nil
     }
-    let saved = try publisher.store.save(
-      publisher.header(progress), layout: model.layout, from: EngineState(engine: self))
-    try publisher.store.retain(newest: publisher.keep)
-    return saved
   }
 
   /// Takes weights and the own moments from a checkpoint of this model.

@@ -125,7 +125,7 @@ package final class Trainer {
     let watch = Stopwatch()
     var saved = SaveRecord(step: progress.step, path: "", byteCount: 0, seconds: 0)
     do throws(Failure) {
-      if let checkpoint = try engine.save(progress, publisher) {
+      if let checkpoint = try engine.save(progress, publisher, over: communicator) {
         saved.path = checkpoint.path
         saved.byteCount = checkpoint.byteCount
       }

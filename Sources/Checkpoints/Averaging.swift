@@ -57,7 +57,7 @@ extension Checkpoint {
       let manifest = Manifest(
         header: header, previousDigest: nil, fileByteCount: begun.draft.byteCount,
         blocks: blocks.sorted { $0.offset < $1.offset })
-      try begun.draft.publish(manifest, at: path) { () throws(Failure) in }
+      try begun.draft.publish(header, manifest, at: path) { () throws(Failure) in }
     } catch {
       try? FileSystem.remove(begun.draft.folder)
       throw error

@@ -12,8 +12,8 @@ package struct CheckpointHeader: Equatable, Sendable {
   /// Counts the launches of a run, so that a forgotten old one cannot publish.
   package var incarnation: Int
   package var runIdentifier: String
-  /// Of this state, when it has been measured: cross-entropy a token.
-  package var validationLoss: Double?
+  /// Of this state, when it has been measured and is finite: cross-entropy a token.
+  package let validationLoss: Double?
   /// The resolved configuration.
   package var configurationYAML: String
   /// The sentencepiece model, whole, so that a checkpoint translates without its dataset.
@@ -35,7 +35,8 @@ package struct CheckpointHeader: Equatable, Sendable {
     self.lanes = lanes
     self.incarnation = incarnation
     self.runIdentifier = runIdentifier
-    self.validationLoss = validationLoss
+    // A loss that is not finite is nobody's best, and JSON cannot write it.
+    self.validationLoss = validationLoss.flatMap { $0.isFinite ? $0 : nil }
     self.configurationYAML = configurationYAML
     self.tokenizerModel = tokenizerModel
     self.datasetDigest = datasetDigest

@@ -73,7 +73,7 @@ package final class CheckpointStore: Sendable {
       header: header, previousDigest: digest(before: header.step),
       fileByteCount: draft.byteCount, blocks: blocks.sorted { $0.offset < $1.offset })
     let path = path(ofStep: header.step)
-    try draft.publish(manifest, at: path) { () throws(Failure) in
+    try draft.publish(header, manifest, at: path) { () throws(Failure) in
       // Again, because writing has taken its time.
       try requireNewestLaunch(header)
     }
@@ -174,7 +174,9 @@ package final class CheckpointStore: Sendable {
     }
   }
 
-  private func open(_ generation: Generation, ofRun run: String? = nil) throws(Failure) -> Checkpoint {
+  private func open(
+    _ generation: Generation, ofRun run: String? = nil
+  ) throws(Failure) -> Checkpoint {
     try generation.requireFolder()
     if let run, let found = generation.manifest?.runIdentifier, found != run {
       throw Failure(

@@ -146,6 +146,7 @@ package struct Comparison: Codable, Sendable {
 
   private static func form(_ node: Node) -> String {
     let type = node.type.map { "\($0)" } ?? "?"
-    return node.shape.isEmpty ? type : "\(type) \(node.shape.map(String.init).joined(separator: "x"))"
+    let shape = node.shape.map(String.init).joined(separator: "x")
+    return shape.isEmpty ? type : "\(type) \(shape)"
   }
 }

@@ -67,8 +67,7 @@ struct Manifest: Codable, Equatable, Sendable {
     step = header.step
     runIdentifier = header.runIdentifier
     incarnation = header.incarnation
-    // JSON knows no infinities, and a loss that is none is no best.
-    validationLoss = header.validationLoss.flatMap { $0.isFinite ? $0 : nil }
+    validationLoss = header.validationLoss
     configurationDigest = header.configurationDigest.description
     datasetDigest = header.datasetDigest
     tokenizerDigest = header.tokenizerDigest.description

@@ -11,7 +11,7 @@ import Layers
 /// checked writes of our own.
 struct Skeleton: Sendable {
   /// A tensor's place.
-  struct Span: Sendable {
+  struct Span: Equatable, Sendable {
     /// Its path in the file.
     let tensor: String
     /// In the flat order of its vector.

@@ -37,7 +37,7 @@ struct ComparisonText {
         + "  first norm second norm")
     for (name, tensor) in zip(names, different) {
       let difference = tensor.difference
-      let numbers = [
+      let numbers: [Double?] = [
         difference.largestAbsolute, difference.largestRelative, tensor.cosine.map { 1 - $0 },
         tensor.norms.first, tensor.norms.last,
       ]

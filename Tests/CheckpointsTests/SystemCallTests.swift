@@ -129,6 +129,8 @@ import Testing
       "-e", "trace=" + place.call, "-e", "inject=\(place.call):\(fault):when=\(place.number)",
     ]
     let result = try run(tracer(log, options) + [probe, copy, "3"])
+    // The dynamic loader has met the fault before the program began.
+    guard result.status != 127 else { return }
     let remark: Comment = "\(place), \(fault): \(text): exit \(result.status) \(result.error)"
     if fault == "signal=KILL" {
       // A call of the same number on another thread may be met first.
@@ -152,7 +154,8 @@ import Testing
     #expect(reports == [], remark)
     #expect(try isWhole(newest), remark)
     #expect(store.steps.count >= 2, remark)
-    // And the next save works and cleans up.
+    // And the next save works and cleans up; after a kill more than after an error, which has.
+    guard fault == "signal=KILL" else { return }
     #expect(try run([probe, copy, "4"]).status == 0, remark)
     #expect(try store.newestVerified { _ in }?.header.step == 4, remark)
     #expect(try FileSystem.names(in: copy).allSatisfy { !$0.hasPrefix(".") }, remark)

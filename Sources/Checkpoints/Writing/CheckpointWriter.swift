@@ -67,6 +67,7 @@ package final class CheckpointWriter {
   private let layout: ParameterLayout
   private let publication: Publication?
   private let snapshot = Snapshot()
+  private let thread = WorkThread()
   private var sequence = SaveSequence()
   private var attempt: Attempt?
   private var work: Background<Product>?
@@ -126,7 +127,7 @@ package final class CheckpointWriter {
     guard let header else { preconditionFailure("rank 0 has the header") }
     precondition(header.step == step, "the header is of another step")
     let layout = layout
-    work = Background { () throws(Failure) in
+    work = Background(on: thread) { () throws(Failure) in
       let begun = try publication.store.begin(header, layout: layout, hasMoments: hasMoments)
       return .prepared(begun.draft, begun.blocks)
     }
@@ -185,9 +186,8 @@ package final class CheckpointWriter {
     guard let attempt else { return }
     // The snapshot must outlive the thread, whatever becomes of the writer.
     let (pieces, isCancelled, snapshot) = (attempt.pieces, attempt.isCancelled, snapshot)
-    work = Background { () throws(Failure) in
-      Background<Product>.yieldToTraining()
-      return try withExtendedLifetime(snapshot) { () throws(Failure) in
+    work = Background(on: thread) { () throws(Failure) in
+      try withExtendedLifetime(snapshot) { () throws(Failure) in
         .written(try draft.write(pieces) { isCancelled.isSet })
       }
     }
@@ -202,7 +202,7 @@ package final class CheckpointWriter {
     else { return }
     let stopwatch = attempt.stopwatch
     let skeleton = attempt.blocks
-    work = Background { () throws(Failure) in
+    work = Background(on: thread) { () throws(Failure) in
       let tensors = draft.spans.values.joined().sorted { $0.offset < $1.offset }
       let blocks = skeleton + parts.flatMap { [Manifest.Block](decoding: $0, tensors: tensors) }
       var saved = try publication.store.publish(draft, header, blocks, since: stopwatch)
@@ -223,7 +223,7 @@ package final class CheckpointWriter {
       bytes: FailureMessage.encode(own, rank: communicator.rank))
     attempt?.failure = FailureMessage.first(in: messages)
     guard let publication, let header = attempt?.header else { return }
-    work = Background { () throws(Failure) in
+    work = Background(on: thread) { () throws(Failure) in
       publication.store.discard(header)
       return .nothing
     }

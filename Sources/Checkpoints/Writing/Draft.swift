@@ -89,12 +89,14 @@ struct Draft: Sendable {
   /// Order: `permit` is asked last; manifest, sync, rename of the folder, sync of its parent.
   /// Throws: `Failure`; what was at `path` is untouched, the draft is still there.
   func publish(
-    _ manifest: Manifest, at path: String, permit: () throws(Failure) -> Void
+    _ header: CheckpointHeader, _ manifest: Manifest, at path: String,
+    permit: () throws(Failure) -> Void
   ) throws(Failure) {
     guard manifest.describesEveryByte else {
       throw Failure(
         .internal, "\(dataPath): the ranks' parts leave gaps or overlap; nothing was published")
     }
+    try requireReadable(header)
     let manifestPath = folder + "/" + Format.manifestFile
     try FileSystem.writeAtomically(try manifest.encoded(), to: manifestPath)
     guard try Manifest(readingFrom: manifestPath).blocks == manifest.blocks else {
@@ -104,6 +106,20 @@ struct Draft: Sendable {
     try FileSystem.exchange(folder, with: path)
     // What was replaced, if anything; a leftover is removed by the next save.
     try? FileSystem.remove(folder)
+  }
+
+  /// Opens the file as a reader will: whatever went wrong while libhdf5 drew it has digests that
+  /// fit.
+  private func requireReadable(_ header: CheckpointHeader) throws(Failure) {
+    let stored: StoredState
+    do throws(Failure) {
+      stored = try StoredState(dataPath)
+    } catch {
+      throw Failure(.inputOutput, "read back after writing: \(error.message)")
+    }
+    guard stored.header == header, stored.spans == spans else {
+      throw Failure(.inputOutput, "\(dataPath): reads back as another state than was written")
+    }
   }
 
   private static func absolute(_ path: String) -> String {

@@ -164,9 +164,14 @@ private struct DraftPart: ~Copyable {
   /// Syncs, reads back and compares.
   consuming func finish() throws(Failure) -> [Manifest.Block] {
     try file.sync()
+    // In the order of the file and forgotten at once, so that the kernel reads ahead.
+    blocks.sort { $0.offset < $1.offset }
+    if let first = blocks.first, let last = blocks.last {
+      file.forgetCachedBytes(
+        at: first.offset, byteCount: last.offset + last.length - first.offset)
+    }
     let buffer = FloatBuffer(count: StateVector.pieceCount)
     for block in blocks {
-      file.forgetCachedBytes(at: block.offset, byteCount: block.length)
       guard try block.fits(file, buffer.view) else {
         throw Failure(
           .inputOutput,

@@ -1,4 +1,3 @@
-import Checkpoints
 import Core
 import Layers
 import Messaging
@@ -179,31 +178,6 @@ package final class StepEngine {
     return Outcome(
       loss: sums[0] / Double(targetTokens), crossEntropy: sums[1] / Double(targetTokens),
       gradientNorm: update.gradientNorm, isUpdated: update.isUpdated)
-  }
-
-  /// Copies a range of the state from its owners to rank 0.
-  ///
-  /// Collective. Writes: `target` on rank 0; it is ignored elsewhere.
-  func gather(_ vector: StateVector, _ range: Range<Int>, into target: Vector?) throws(Failure) {
-    var transfers: [Transfer] = []
-    for (owner, span) in ownership.spansInOrder where span.overlaps(range) {
-      let part = span.clamped(to: range)
-      if owner == communicator.rank {
-        let local = part.lowerBound - span.lowerBound..<part.upperBound - span.lowerBound
-        let source =
-          switch vector {
-          case .parameters: weights[part]
-          case .firstMoment: optimizer.moment(.first, span)[local]
-          case .secondMoment: optimizer.moment(.second, span)[local]
-          }
-        transfers.append(.send(source, to: 0))
-      }
-      if let target, communicator.rank == 0 {
-        let place = part.lowerBound - range.lowerBound..<part.upperBound - range.lowerBound
-        transfers.append(.receive(into: target[place], from: owner))
-      }
-    }
-    try communicator.exchange(transfers)
   }
 
   /// The losses of micro-batches under the current weights, without dropout or smoothing.

@@ -47,7 +47,7 @@ extension Trainer {
     ]
     let publisher = directory.map { directory in
       Publisher(
-        store: store, keep: configuration.checkpoint.keep,
+        store: store, retention: configuration.checkpoint.retention,
         runIdentifier: resumed?.runIdentifier ?? UUID().uuidString.lowercased(),
         incarnation: directory.incarnation, configuration: configuration,
         tokenizerModel: inputs.dataset.tokenizer.bytes,

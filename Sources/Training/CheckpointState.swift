@@ -53,13 +53,8 @@ extension StepEngine {
   /// Collective. Throws: on the rank with a publisher what went wrong on any; the others are
   /// through then.
   func save(
-    _ progress: Progress, _ publisher: Publisher?, over communicator: any Communicator
+    _ progress: Progress, _ publisher: Publisher?, with writer: CheckpointWriter
   ) throws(Failure) -> SavedCheckpoint? {
-    let writer = CheckpointWriter(
-      communicator: communicator, layout: model.layout,
-      publication: publisher.map {
-        .init(store: $0.store, retention: RetentionPolicy(newest: $0.keep))
-      })
     writer.begin(step: progress.step, publisher?.header(progress), pieces: ownedPieces)
     switch try writer.finish() {
     case .published(_, let saved)?:

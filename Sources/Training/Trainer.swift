@@ -1,3 +1,4 @@
+import Checkpoints
 import Core
 import Datasets
 import Logging
@@ -18,6 +19,11 @@ package final class Trainer {
   private let coordinator: Coordinator
   private let schedule: LearningRateSchedule
   private let validation: Validation
+  private lazy var writer = CheckpointWriter(
+    communicator: communicator, layout: engine.model.layout,
+    publication: publisher.map {
+      .init(store: $0.store, retention: RetentionPolicy(newest: $0.keep))
+    })
   private var progress: Progress
   private var nonFiniteInARow = 0
   /// What the last save said on rank 0, if it failed.
@@ -125,7 +131,7 @@ package final class Trainer {
     let watch = Stopwatch()
     var saved = SaveRecord(step: progress.step, path: "", byteCount: 0, seconds: 0)
     do throws(Failure) {
-      if let checkpoint = try engine.save(progress, publisher, over: communicator) {
+      if let checkpoint = try engine.save(progress, publisher, with: writer) {
         saved.path = checkpoint.path
         saved.byteCount = checkpoint.byteCount
       }

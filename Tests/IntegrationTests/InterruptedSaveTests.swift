@@ -60,14 +60,18 @@ import Testing
   private static func places(ofSave step: Int, in log: String) -> [Place] {
     var counts: [Substring: [String: Int]] = [:]
     var places: [Place] = []
+    // The first thread to come so far is the one that is killed.
+    var taken = Set<String>()
     for line in log.split(separator: "\n") {
       // strace pads short process ids with spaces.
       let thread = line.prefix { $0 != " " }
       let rest = line.dropFirst(thread.count).drop { $0 == " " }
       guard let call = calls.first(where: { rest.hasPrefix($0 + "(") }) else { continue }
       counts[thread, default: [:]][call, default: 0] += 1
-      if line.contains("/.tmp-step-\(step)") {
-        places.append(Place(call: call, number: counts[thread]?[call] ?? 0))
+      let place = Place(call: call, number: counts[thread]?[call] ?? 0)
+      let isFirst = taken.insert(place.description).inserted
+      if isFirst, line.contains("/.tmp-step-"), line.contains("0\(step)-launch-") {
+        places.append(place)
       }
     }
     return places

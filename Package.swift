@@ -48,6 +48,7 @@ let package = Package(
         "Checkpoints", "Parallelism", "Decoding", .product(name: "Yams", package: "Yams"),
         .product(name: "Logging", package: "swift-log"),
       ]),
+    .target(name: "Supervision", dependencies: ["Core", "Training"]),
     .target(name: "Reporting", dependencies: ["Core", "Training"]),
     // Runs every operation of MPICommunicator under mpirun; MessagingTests starts it.
     .executableTarget(
@@ -62,7 +63,7 @@ let package = Package(
       name: "lockstep",
       dependencies: [
         "Core", "Tensors", "HDF5", "Messaging", "Layers", "Models", "Optimizers", "Datasets",
-        "Checkpoints", "Parallelism", "Decoding", "Training", "Reporting",
+        "Checkpoints", "Parallelism", "Decoding", "Training", "Supervision", "Reporting",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
@@ -94,6 +95,7 @@ let package = Package(
       dependencies: [
         "Core", "Models", "Training", .product(name: "Logging", package: "swift-log"),
       ]),
+    .testTarget(name: "SupervisionTests", dependencies: ["Core", "Training", "Supervision"]),
     .testTarget(name: "ReportingTests", dependencies: ["Core", "Training", "Reporting"]),
     // Starts the program itself, alone and under mpirun.
     .testTarget(

@@ -86,6 +86,17 @@ package enum FileSystem {
     return try file.read(byteCount: byteCount, at: 0)
   }
 
+  /// The absolute path of the program this process runs.
+  ///
+  /// Throws: `Failure` (.internal).
+  package static func executablePath() throws(Failure) -> String {
+    do {
+      return try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+    } catch {
+      throw Failure(.internal, "/proc/self/exe: cannot tell which program this is")
+    }
+  }
+
   /// Whether something of that name exists.
   package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 

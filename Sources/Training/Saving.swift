@@ -59,6 +59,8 @@ final class Saving {
   ///
   /// Collective. Returns: what there is to tell, in order.
   func finish(_ progress: Progress, validationLoss: Double?) throws(Failure) -> [SaveRecord] {
+    StepBeacon.set(.saving)
+    defer { StepBeacon.set(.training) }
     var records: [SaveRecord] = []
     while true {
       if let event = try writer.finish() { records.append(told(event)) }

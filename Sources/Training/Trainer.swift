@@ -79,6 +79,7 @@ package final class Trainer {
 
   private func advance(past plan: StepPlan, _ outcome: StepEngine.Outcome) {
     progress.step += 1
+    StepBeacon.mark(step: progress.step)
     validationLoss = nil
     progress.position = plan.nextPosition
     progress.tokensSeen += plan.targetTokens

@@ -8,17 +8,20 @@ enum Program {
     /// One process without mpirun.
     case alone
     case mpirun(Int)
+    /// By the supervisor.
+    case supervised(Int)
 
     var testDescription: String {
       switch self {
       case .alone: "no mpirun"
       case .mpirun(let ranks): "mpirun -np \(ranks)"
+      case .supervised(let ranks): "lockstep launch -np \(ranks)"
       }
     }
 
     fileprivate var prefix: [String] {
       switch self {
-      case .alone: []
+      case .alone, .supervised: []
       case .mpirun(let ranks):
         [
           "mpirun", "-q", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle",
@@ -42,7 +45,11 @@ enum Program {
   }()
 
   static func command(_ arguments: [String], _ launch: Launch = .alone) throws -> [String] {
-    launch.prefix + [try #require(path, "lockstep is not beside the tests")] + arguments
+    if case .supervised(let ranks) = launch {
+      // In the place of `train`.
+      return try command(["launch", "-np", String(ranks)] + arguments.dropFirst())
+    }
+    return launch.prefix + [try #require(path, "lockstep is not beside the tests")] + arguments
   }
 
   /// For jobs that keep all they leave behind, even when killed, below `folder`.

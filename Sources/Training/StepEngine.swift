@@ -67,7 +67,7 @@ package final class StepEngine {
   package let optimizer: ShardedOptimizer
   package let ownership: OwnershipMap
   private let settings: Settings
-  private let communicator: any Communicator
+  let communicator: any Communicator
   private let weightMemory: NodeMemory
   private let exchange: GradientExchange
   private let executor: StageExecutor
@@ -113,15 +113,15 @@ package final class StepEngine {
   package var weights: Vector { weightMemory.vector(of: communicator.nodeRanks[0]) }
 
   /// The parameters this rank fills, so that the ranks of a node together have all that the node
-  /// computes with.
+  /// computes with; only such as this rank computes with itself.
   package var weightsToFill: [Range<Int>] {
-    let ranks = communicator.nodeRanks
-    let stages = Set(ranks.map { plan.grid.stage(of: $0) })
-    let sections = plan.usersOfSection.indices.filter {
-      !stages.isDisjoint(with: plan.usersOfSection[$0])
-    }
-    let place = ranks.firstIndex(of: communicator.rank) ?? 0
-    return sections.indices.filter { $0 % ranks.count == place }.map { plan.sections[sections[$0]] }
+    let users = plan.usersOfSection
+    return plan.sections.indices.filter { section in
+      let ranks = communicator.nodeRanks.filter {
+        users[section].contains(plan.grid.stage(of: $0))
+      }
+      return !ranks.isEmpty && ranks[section % ranks.count] == communicator.rank
+    }.map { plan.sections[$0] }
   }
 
   /// Which of a step's micro-batches this rank's replica computes.
@@ -141,7 +141,7 @@ package final class StepEngine {
     return [
       ("weights", weights.reduce(0, +)), ("gradients", plan.layout.count * 4),
       ("moments", optimizer.byteCount), ("activations", executor.byteCount),
-      ("exchange", exchange.byteCount),
+      ("buffers", exchange.byteCount),
     ]
   }
 

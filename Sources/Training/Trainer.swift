@@ -69,7 +69,7 @@ package final class Trainer {
       advance(past: batch.plan, outcome)
       pace.count(batch.plan.targetTokens)
       let decision = try decide()
-      if decision.records { record(outcome, batch.plan, learningRate: rate, &pace) }
+      if decision.records { try record(outcome, batch.plan, learningRate: rate, &pace) }
       if decision.evaluates { try validate(&pace) }
       if decision.saves { saving.request() }
       tell(try saving.advance(united, progress, validationLoss: validationLoss))
@@ -97,7 +97,8 @@ package final class Trainer {
 
   private func record(
     _ outcome: StepEngine.Outcome, _ plan: StepPlan, learningRate: Double, _ pace: inout Pace
-  ) {
+  ) throws(Failure) {
+    let digest = try engine.weightsDigest()
     guard let directory else { return }
     let speed = pace.lap(step: progress.step, of: configuration.train.steps)
     let record = StepRecord(
@@ -106,7 +107,7 @@ package final class Trainer {
       crossEntropy: outcome.crossEntropy, learningRate: learningRate,
       gradientNorm: outcome.gradientNorm, tokens: plan.targetTokens,
       tokensPerSecond: speed.tokensPerSecond,
-      weightsDigest: Digest(of: engine.weights.bytes).description, secondsLeft: speed.secondsLeft)
+      weightsDigest: digest.description, secondsLeft: speed.secondsLeft)
     directory.events.append(record)
     observer.stepped(record)
     if !outcome.isUpdated {

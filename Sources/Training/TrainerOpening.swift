@@ -155,7 +155,6 @@ extension Trainer {
       })
     let parts = engine.memory
     let memory = try communicator.allGather(parts.map { Double($0.byteCount) })
-    let largest = memory.max { $0.reduce(0, +) < $1.reduce(0, +) } ?? []
     logger.info("rank \(communicator.rank) of \(communicator.size) on \(communicator.hostName)")
     guard let directory else { return }
     directory.events.append(
@@ -163,7 +162,7 @@ extension Trainer {
       [
         .init("version", .string(lockstepVersion)), .init("ranks", .integer(communicator.size)),
         .init("blas_kernels", .string(KernelSet.blasCore)),
-        .init("step", .integer(resumedStep ?? 0)),
+        .init("step", .integer(resumedStep ?? 0)), .init("memory_plan", plan(parts, memory)),
       ])
     observer.began(
       RunDescription(
@@ -174,6 +173,32 @@ extension Trainer {
         excludedPairs: inputs.loader.excludedCount,
         validationPairs: inputs.dataset.pairCount(of: .validation),
         vocabularySize: inputs.dataset.vocabularySize, tokensPerStep: configuration.batch.tokens,
-        memory: zip(parts, largest).map { .init($0.name, Int($1)) }))
+        schedule: configuration.parallel.schedule.rawValue, stages: stages(parts, memory)))
+  }
+
+  private func stages(
+    _ parts: [(name: String, byteCount: Int)], _ memory: [[Double]]
+  ) -> [RunDescription.StageDescription] {
+    let plan = engine.plan
+    let layers = plan.partition.stageDescriptions(encoderBlocks: inputs.model.shape.encoderLayers)
+    return layers.enumerated().map { stage, layers in
+      let ranks = plan.grid.ranks(ofStage: stage)
+      let largest: [Double] =
+        ranks.map { memory[$0] }.max { $0.reduce(0, +) < $1.reduce(0, +) } ?? []
+      let planned = zip(parts, largest).map { part, bytes in
+        RunDescription.MemoryPart(part.name, Int(bytes))
+      }
+      return RunDescription.StageDescription(layers: layers, memory: planned)
+    }
+  }
+
+  /// Bytes by purpose, for each rank.
+  private func plan(
+    _ parts: [(name: String, byteCount: Int)], _ memory: [[Double]]
+  ) -> JSONValue {
+    .array(
+      memory.map { rank in
+        .object(zip(parts, rank).map { .init($0.name, .integer(Int($1))) })
+      })
   }
 }

@@ -67,18 +67,29 @@ struct TinyRun {
     try Program.command(arguments, launch)
   }
 
-  func start(_ launch: Program.Launch = .alone) throws -> Job {
-    try Job(try command(launch), in: scratch)
+  /// A job whose ranks do not quite agree on what to do.
+  func command(byRank overrides: [[String]]) throws -> [String] {
+    try Program.command(byRank: overrides.map { arguments + $0 })
   }
 
-  func train(_ launch: Program.Launch = .alone) throws -> Outcome {
-    try start(launch).outcome()
+  func start(
+    _ launch: Program.Launch = .alone, environment: [String: String] = [:]
+  ) throws -> Job {
+    try Job(try command(launch), environment: environment, in: scratch)
+  }
+
+  func train(
+    _ launch: Program.Launch = .alone, environment: [String: String] = [:]
+  ) throws -> Outcome {
+    try start(launch, environment: environment).outcome()
   }
 
   /// Trains to the end.
   @discardableResult
-  func finish(_ launch: Program.Launch = .alone) throws -> RunResult {
-    let outcome = try train(launch)
+  func finish(
+    _ launch: Program.Launch = .alone, environment: [String: String] = [:]
+  ) throws -> RunResult {
+    let outcome = try train(launch, environment: environment)
     try #require(outcome.exitCode == 0, "\(launch.testDescription): \(outcome.error)")
     return try result()
   }

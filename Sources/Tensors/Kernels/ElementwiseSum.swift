@@ -1,7 +1,7 @@
 import COpenBLAS
 
-/// How many floats ahead a kernel that streams through shared memory asks for the next lines: 3 KiB,
-/// measured best on a server core.
+/// How many floats ahead a kernel that streams through shared memory asks for the next lines:
+/// 3 KiB, measured best on a server core.
 let prefetchDistance = 768
 
 /// target = left + right.

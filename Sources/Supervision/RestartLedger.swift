@@ -60,6 +60,14 @@ struct RestartLedger: Sendable {
 }
 
 extension Cause {
+  /// True for a code by which a rank says what it has said in words already.
+  var isRanksOwn: Bool {
+    if case .exit(let code) = self, let known = ExitCode(rawValue: code) {
+      return known != .different
+    }
+    return false
+  }
+
   /// False for what comes from outside of the program.
   var mayBeDeterministic: Bool {
     switch self {

@@ -122,7 +122,10 @@ package final class SupervisorShell {
     case .record(let record):
       table.take(record)
       events.append(.supervisor, record.fields(line.hosts))
-      if case .death(let death) = record, death.step == nil { notices.forEach(say) }
+      // The reason of a launch that never began is mpirun's to tell, unless a rank has.
+      if case .death(let death) = record, death.step == nil, !death.cause.isRanksOwn {
+        notices.forEach(say)
+      }
       if let sentence = record.sentence(line.hosts) {
         errors.flush()
         say(sentence)

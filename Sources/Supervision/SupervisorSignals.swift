@@ -7,7 +7,9 @@ enum SupervisorSignals {
   private static let saves = Atomic<Int>(0)
 
   static func install() {
-    for number in [SIGTERM, SIGINT, SIGUSR1, SIGHUP] {
+    // Under nohup a lost terminal is no reason to stop.
+    let keepsOn = unsafeBitCast(signal(SIGHUP, SIG_IGN), to: Int.self) == 1
+    for number in [SIGTERM, SIGINT, SIGUSR1] + (keepsOn ? [] : [SIGHUP]) {
       on(number) { _ in SupervisorSignals.stops.wrappingAdd(1, ordering: .relaxed) }
     }
     on(SIGUSR2) { _ in SupervisorSignals.saves.wrappingAdd(1, ordering: .relaxed) }

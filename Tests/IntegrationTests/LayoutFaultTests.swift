@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 /// A rank that fails or does something else ends the job, whatever it holds, and says why.
-@Suite(.serialized, .timeLimit(.minutes(3))) struct LayoutFaultTests {
+@Suite(.serialized, .timeLimit(.minutes(5))) struct LayoutFaultTests {
   private let scratch: Scratch
 
   init() throws { scratch = try Scratch() }
@@ -50,7 +50,7 @@ import Testing
     let ranks = scratch.ranks.sorted()
     try #require(ranks.count == layout.ranks)
     kill(ranks[victim], SIGKILL)
-    let outcome = try job.outcome(deadlineSeconds: 30)
+    let outcome = try job.outcome(deadlineSeconds: 60)
     #expect(outcome.exitCode != 0)
     #expect(outcome.exitCode != ExitCode.stoppedResumable.rawValue)
     try expectNothingLeft()

@@ -97,7 +97,7 @@ extension TinyRun {
     let byCost = try TinyRun(TinyRun.cuttable + cut.overrides, steps: 5, name: "cost", in: scratch)
       .finish(cut.launch)
     let byHand = try TinyRun(
-      TinyRun.cuttable + cut.overrides + ["parallel.stage_blocks=[5,1]"], steps: 5, name: "hand",
+      TinyRun.cuttable + cut.overrides + ["parallel.stage_blocks=5,1"], steps: 5, name: "hand",
       in: scratch)
     let outcome = try byHand.train(cut.launch)
     try #require(outcome.exitCode == 0, "\(outcome.error)")

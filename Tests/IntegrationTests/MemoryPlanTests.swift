@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 /// What a run says it will take before its first step, and what it takes.
-@Suite(.serialized, .timeLimit(.minutes(4))) struct MemoryPlanTests {
+@Suite(.serialized, .timeLimit(.minutes(5))) struct MemoryPlanTests {
   /// A rank that has been through its first steps.
   private struct Rank {
     /// Bytes by purpose.
@@ -13,13 +13,13 @@ import Testing
   }
 
   private static let common = [
-    "model.encoder_layers=2", "model.decoder_layers=2", "batch.lanes=4",
+    "model.encoder_layers=2", "model.decoder_layers=2",
     "evaluation.every=1000000", "checkpoint.every=1000000",
   ]
   /// Fifteen million parameters.
   private static let large =
     common + [
-      "model.dimension=512", "model.feed_forward=2048", "model.heads=8", "batch.tokens=512",
+      "model.dimension=512", "model.feed_forward=2048", "model.heads=8",
     ]
   /// What is resident beside its plan is code, libraries and data: those are not planned.
   private static let small = common
@@ -50,13 +50,15 @@ import Testing
   }
 
   @Test func thePlanIsWhatIsResident() throws {
+    // Few lanes with many tokens: activations weigh as much as the weights.
+    let batch = ["batch.lanes=2", "batch.tokens=768"]
     var totals: [Int] = []
     for layout in [
       Layout(), Layout(replicas: 2), Layout(stages: 2), Layout(stages: 4),
       Layout(replicas: 2, exchange: "messages"),
     ] {
-      let base = try ranks(Self.small, layout).map { $0.resident.peakShare - $0.planned }
-      let ranks = try ranks(Self.large, layout)
+      let base = try ranks(Self.small + batch, layout).map { $0.resident.peakShare - $0.planned }
+      let ranks = try ranks(Self.large + batch, layout)
       for (rank, base) in zip(ranks, base) {
         let found = rank.resident.peakShare - base
         let parts = rank.plan.sorted { $0.key < $1.key }
@@ -68,7 +70,7 @@ import Testing
             + " (\(String(format: "%+.1f", percent)) %), beside it \(Self.megabytes(base)),"
             + " peak \(Self.megabytes(rank.resident.peakResident)); "
             + parts.joined(separator: ", "))
-        #expect(abs(percent) <= 15, "\(layout.testDescription) rank \(rank.resident.rank)")
+        #expect(abs(percent) <= 10, "\(layout.testDescription) rank \(rank.resident.rank)")
       }
       if layout.replicas == 1 {
         totals.append(ranks.map(\.resident.peakResident).max() ?? 0)
@@ -80,14 +82,15 @@ import Testing
 
   /// However many ranks of a node: one copy of the weights, one of the moments.
   @Test func weightsAndMomentsLieOnceOnANode() throws {
-    let one = try #require(ranks(Self.large, Layout()).first)
+    let batch = ["batch.lanes=4", "batch.tokens=256"]
+    let one = try #require(ranks(Self.large + batch, Layout()).first)
     let weights = try #require(one.plan["weights"])
     let moments = try #require(one.plan["moments"])
     for layout in [Layout(replicas: 2), Layout(replicas: 4), Layout(replicas: 2, stages: 2)] {
-      let base = try ranks(Self.small, layout).map {
+      let base = try ranks(Self.small + batch, layout).map {
         $0.resident.privateBytes - ($0.plan["moments"] ?? 0) - ($0.plan["activations"] ?? 0)
       }
-      let ranks = try ranks(Self.large, layout)
+      let ranks = try ranks(Self.large + batch, layout)
       // The windows are told apart by their extents; parts begin on pages of their own.
       let windows = ranks.flatMap(\.resident.shared)
         .filter { weights..<weights + 1 << 16 ~= $0.size }

@@ -21,7 +21,8 @@ struct ResidentMemory {
     sums = Self.fields(try Self.text(pid, "smaps_rollup").split(separator: "\n")[...])
     let status = try Self.text(pid, "status").split(separator: "\n")
     peak = try #require(Self.fields(status[...])["VmHWM"])
-    shared = Self.mappings(try Self.text(pid, "smaps")).filter { $0.name.contains("osc_sm") }
+    let mappings = Self.mappings(try Self.text(pid, "smaps"))
+    shared = mappings.filter { $0.name.contains("/dev/shm/osc_sm") }
       .map { ($0.fields["Size"] ?? 0, $0.fields["Pss"] ?? 0) }
   }
 

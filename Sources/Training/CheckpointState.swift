@@ -14,6 +14,8 @@ package struct Progress: Equatable, Sendable {
   package var position = 0
   /// Target tokens trained on.
   package var tokensSeen = 0
+  /// Updates skipped since the last one, because loss or gradient was not finite.
+  package var skippedInARow = 0
 }
 
 /// What rank 0 needs to publish checkpoints: where, and what makes them this run's.
@@ -28,12 +30,14 @@ struct Publisher {
   let provenance: [String: String]
 
   fileprivate func header(_ progress: Progress) -> CheckpointHeader {
-    CheckpointHeader(
+    var header = CheckpointHeader(
       step: progress.step, position: progress.position, tokensSeen: progress.tokensSeen,
       seed: configuration.seed, lanes: configuration.batch.lanes, incarnation: incarnation,
       runIdentifier: runIdentifier, configurationYAML: configuration.resolvedYAML,
       tokenizerModel: tokenizerModel, datasetDigest: datasetDigest,
       provenance: provenance.merging(["created": Timestamp.now]) { $1 })
+    header.skippedInARow = progress.skippedInARow
+    return header
   }
 }
 
@@ -83,6 +87,7 @@ extension StepEngine {
     }
     let header = checkpoint.header
     return Progress(
-      step: header.step, position: header.position, tokensSeen: header.tokensSeen)
+      step: header.step, position: header.position, tokensSeen: header.tokensSeen,
+      skippedInARow: header.skippedInARow)
   }
 }

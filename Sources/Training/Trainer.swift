@@ -19,7 +19,6 @@ package final class Trainer {
   private let schedule: LearningRateSchedule
   private let validation: Validation
   private var progress: Progress
-  private var nonFiniteInARow = 0
   /// What the last save said on rank 0, if it failed.
   package private(set) var saveProblem: Failure?
 
@@ -56,16 +55,25 @@ package final class Trainer {
     while true {
       let batch = try prefetcher.next()
       let step = progress.step + 1
+      FaultPoint.load.reached(step: step)
       let rate = schedule.rate(step: step)
-      let outcome = try engine.step(
-        step, microBatches: batch.microBatches, targetTokens: batch.plan.targetTokens,
-        learningRate: rate)
+      let outcome = try recordingDifference { () throws(Failure) in
+        try engine.step(
+          step, microBatches: batch.microBatches, targetTokens: batch.plan.targetTokens,
+          learningRate: rate)
+      }
       advance(past: batch.plan, outcome)
       pace.count(batch.plan.targetTokens)
       let decision = try decide()
       if decision.records { record(outcome, batch.plan, learningRate: rate, &pace) }
-      if decision.evaluates { try validate(&pace) }
-      if decision.saves { try save(&pace) }
+      if decision.evaluates, FaultPoint.evaluate.reached(step: step) != .skip {
+        try validate(&pace)
+      }
+      if decision.saves {
+        FaultPoint.save.reached(step: step)
+        try recordingDifference { () throws(Failure) in try engine.compareCopies(step: step) }
+        try save(&pace)
+      }
       if let end = decision.end { return try finish(end) }
     }
   }
@@ -74,14 +82,31 @@ package final class Trainer {
     progress.step += 1
     progress.position = plan.nextPosition
     progress.tokensSeen += plan.targetTokens
-    nonFiniteInARow = outcome.isUpdated ? 0 : nonFiniteInARow + 1
+    progress.skippedInARow = outcome.isUpdated ? 0 : progress.skippedInARow + 1
+  }
+
+  /// Weights that differ are recorded before the job ends of it.
+  private func recordingDifference<Value>(
+    _ body: () throws(Failure) -> Value
+  ) throws(Failure) -> Value {
+    do throws(Failure) {
+      return try body()
+    } catch {
+      if error.exitCode == .outOfLockstep {
+        directory?.events.append(
+          .fault,
+          [.init("step", .integer(progress.step)), .init("fault", .string(error.message))])
+        logger.error("\(error.message)", metadata: stepMetadata)
+      }
+      throw error
+    }
   }
 
   /// Agrees with all ranks on what was asked for, then on what follows.
   private func decide() throws(Failure) -> Coordinator.Decision {
     let requests = Requests(rawValue: try communicator.agree(StopSignals.take().rawValue))
     return coordinator.decide(
-      step: progress.step, requests: requests, nonFiniteInARow: nonFiniteInARow)
+      step: progress.step, requests: requests, nonFiniteInARow: progress.skippedInARow)
   }
 
   private func record(

@@ -76,8 +76,13 @@ final class Job {
   private let ended = DispatchSemaphore(value: 0)
   private let stem: String
 
-  /// - Parameter input: bytes of standard input.
-  init(_ command: [String], input: Data = Data(), in scratch: Scratch) throws {
+  /// - Parameters:
+  ///   - input: bytes of standard input.
+  ///   - environment: variables beside those every job gets.
+  init(
+    _ command: [String], input: Data = Data(), environment: [String: String] = [:],
+    in scratch: Scratch
+  ) throws {
     stem = scratch.path + "/job-\(UUID().uuidString)"
     // Files, not pipes: a full pipe that nobody reads yet would stop the job.
     try input.write(to: URL(fileURLWithPath: stem + ".in"))
@@ -88,6 +93,7 @@ final class Job {
     process.arguments = command
     process.currentDirectoryURL = URL(fileURLWithPath: scratch.path)
     process.environment = Program.environment(temporaryFolder: scratch.path + "/tmp")
+      .merging(environment, uniquingKeysWith: { $1 })
     process.standardInput = FileHandle(forReadingAtPath: stem + ".in")
     process.standardOutput = FileHandle(forWritingAtPath: stem + ".out")
     process.standardError = FileHandle(forWritingAtPath: stem + ".err")
@@ -118,6 +124,9 @@ final class Job {
       exitCode: process.terminationStatus + (isSignal ? 128 : 0), output: text(".out"),
       error: text(".err"))
   }
+
+  /// What it has said on stderr until now.
+  var errorSoFar: String { text(".err") }
 
   private func text(_ kind: String) -> String {
     let bytes = (try? Data(contentsOf: URL(fileURLWithPath: stem + kind))) ?? Data()
@@ -185,6 +194,15 @@ final class Scratch {
     _ arguments: [String], _ launch: Program.Launch = .alone, input: String = ""
   ) throws -> Outcome {
     try Job(try Program.command(arguments, launch), input: Data(input.utf8), in: self).outcome()
+  }
+
+  /// Whether somebody has stopped a process.
+  static func isStopped(_ pid: Int32) -> Bool {
+    guard let text = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8) else {
+      return false
+    }
+    // The name, in parentheses, may hold anything.
+    return text.split(separator: ")").last?.hasPrefix(" T") ?? false
   }
 
   private static func commandLine(of pid: Int32) -> String {

@@ -67,12 +67,19 @@ struct TinyRun {
     try Program.command(arguments, launch)
   }
 
-  func start(_ launch: Program.Launch = .alone) throws -> Job {
-    try Job(try command(launch), in: scratch)
+  /// - Parameter faults: what goes wrong on purpose, as in `LOCKSTEP_FAULT`.
+  func start(_ launch: Program.Launch = .alone, faults: String = "", checks: Bool = false)
+    throws -> Job
+  {
+    try Job(
+      try command(launch),
+      environment: ["LOCKSTEP_FAULT": faults, "LOCKSTEP_CHECK": checks ? "1" : "0"], in: scratch)
   }
 
-  func train(_ launch: Program.Launch = .alone) throws -> Outcome {
-    try start(launch).outcome()
+  func train(_ launch: Program.Launch = .alone, faults: String = "", checks: Bool = false)
+    throws -> Outcome
+  {
+    try start(launch, faults: faults, checks: checks).outcome()
   }
 
   /// Trains to the end.

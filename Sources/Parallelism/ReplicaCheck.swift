@@ -78,9 +78,17 @@ package final class ReplicaCheck {
   ///
   /// Throws: `Failure` (.outOfLockstep), the same on every rank, which names ranks and tensor.
   package func compare(_ weights: Vector, step: Int) throws(Failure) {
+    try communicator.declare("the comparison of the weights in step \(step)")
     let all = try communicator.allGather(bytes: report(weights))
     var changed: [(rank: Int, tensor: Int)] = []
     for (rank, bytes) in all.enumerated() {
+      let expected = 8 + 16 * share(of: rank).count
+      guard bytes.count == expected else {
+        throw Failure(
+          .outOfLockstep,
+          "step \(step): expected \(expected) bytes of digests from rank \(rank), found"
+            + " \(bytes.count): it does something else; LOCKSTEP_CHECK=1 says what")
+      }
       let tensor = bytes.withUnsafeBytes { $0.loadUnaligned(as: Int64.self) }
       if tensor >= 0 { changed.append((rank, Int(tensor))) }
     }

@@ -7,6 +7,8 @@ package struct CheckpointHeader: Equatable, Sendable {
   /// Sentence pairs consumed since the start of the run: the loader's position.
   package var position: Int
   package var tokensSeen: Int
+  /// Updates that were skipped right before this state because nothing was finite.
+  package var skippedInARow = 0
   package var seed: UInt64
   package var lanes: Int
   /// Counts the launches of a run, so that a forgotten old one cannot publish.
@@ -74,6 +76,9 @@ extension CheckpointHeader {
     for (name, value) in integers {
       try file.setAttribute(name, of: "/state", to: .signed(Int64(value)))
     }
+    if skippedInARow > 0 {
+      try file.setAttribute("skipped_in_a_row", of: "/state", to: .signed(Int64(skippedInARow)))
+    }
     try file.setAttribute("seed", of: "/state", to: .unsigned(seed))
     try file.setAttribute("run_identifier", of: "/state", to: .text(runIdentifier))
     if let validationLoss {
@@ -131,5 +136,8 @@ extension CheckpointHeader {
       tokenizerModel: try file.read(Format.tokenizer),
       datasetDigest: try file.textAttribute("dataset_digest", of: "/state"),
       provenance: provenance)
+    if try file.attribute("skipped_in_a_row", of: "/state") != nil {
+      skippedInARow = try integer("skipped_in_a_row")
+    }
   }
 }

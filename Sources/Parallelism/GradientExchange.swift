@@ -43,6 +43,8 @@ package final class GradientExchange {
   private var step = 0
   private var sent = 0
   private var summed = 0
+  /// A test wants this rank to stay away from the exchange of this step.
+  private var isSkipped = false
   private var chunkSumsOfBucket: [[Double]]
 
   /// How many buckets are between nodes at once.
@@ -111,6 +113,7 @@ package final class GradientExchange {
     self.step = step
     sent = 0
     summed = 0
+    isSkipped = false
     flights = Array(repeating: Flight(), count: buckets.count)
     guard !usesMPI else { return }
     try communicator.declare("exchange of step \(step), \(parameterCount) parameters")
@@ -120,23 +123,52 @@ package final class GradientExchange {
   /// Tells that the gradient of a section is complete in all lanes of this replica, and does what
   /// of the exchange can be done without waiting.
   package func completed(section: Int) throws(Failure) {
-    guard !usesMPI else { return }
+    if section == buckets.first?.section {
+      isSkipped = FaultPoint.exchange.reached(step: step) == .skip
+    }
+    guard !usesMPI, !isSkipped else { return }
     counters.publish(section, step)
     try advance()
   }
 
   /// Returns when the sums of all own spans are there.
   package func finish() throws(Failure) {
+    if isSkipped { return }
     guard !usesMPI else { return try finishWithMPI() }
     var idle = 0
+    var told = Stopwatch()
+    defer { communicator.waits.end() }
     while true {
+      if idle == 0 {
+        communicator.waits.begin(.gradientExchange, summed)
+        told = Stopwatch()
+      }
       let before = (sent, summed)
       try advance()
       if summed == buckets.count, try sendsAreDone() { return }
       idle = before == (sent, summed) ? idle + 1 : 0
       // More ranks than cores: whoever is waited for may need this one.
       if idle > 100 { sched_yield() }
+      if idle % 64 == 63, told.seconds > 0.5 {
+        try tellWhoIsMissing()
+        told = Stopwatch()
+      }
     }
+  }
+
+  /// Says where a long wait stands, for the line about it.
+  private func tellWhoIsMissing() throws(Failure) {
+    let index = min(summed, buckets.count - 1)
+    let section = buckets[min(sent, buckets.count - 1)].section
+    var missing = group.neighbours.map { group.ranks[$0] }
+      .filter { counters.value(section, of: $0) < step }
+    for flight in flights where missing.isEmpty {
+      missing = try flight.receives?.missingRanks() ?? []
+      if missing.isEmpty { missing = try flight.sends?.missingRanks() ?? [] }
+    }
+    communicator.waits.found(
+      place: "bucket \(index) of \(buckets.count), section \(buckets[index].section)",
+      missing: missing)
   }
 
   /// The summed gradient of one of this rank's spans, after `finish` and until the next step.

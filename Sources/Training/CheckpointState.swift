@@ -14,6 +14,8 @@ package struct Progress: Equatable, Sendable {
   package var position = 0
   /// Target tokens trained on.
   package var tokensSeen = 0
+  /// Updates skipped since the last one, because loss or gradient was not finite.
+  package var skippedInARow = 0
 }
 
 /// What rank 0 needs to publish checkpoints: where, and what makes them this run's.
@@ -28,13 +30,15 @@ struct Publisher {
   let provenance: [String: String]
 
   func header(_ progress: Progress, validationLoss: Double?) -> CheckpointHeader {
-    CheckpointHeader(
+    var header = CheckpointHeader(
       step: progress.step, position: progress.position, tokensSeen: progress.tokensSeen,
       seed: configuration.seed, lanes: configuration.batch.lanes, incarnation: incarnation,
       runIdentifier: runIdentifier, validationLoss: validationLoss,
       configurationYAML: configuration.resolvedYAML, tokenizerModel: tokenizerModel,
       datasetDigest: datasetDigest,
       provenance: provenance.merging(["created": Timestamp.now]) { $1 })
+    header.skippedInARow = progress.skippedInARow
+    return header
   }
 }
 
@@ -64,6 +68,7 @@ extension StepEngine {
     }
     let header = checkpoint.header
     return Progress(
-      step: header.step, position: header.position, tokensSeen: header.tokensSeen)
+      step: header.step, position: header.position, tokensSeen: header.tokensSeen,
+      skippedInARow: header.skippedInARow)
   }
 }

@@ -146,6 +146,8 @@ package struct RunConfiguration: Equatable, Sendable {
   package struct RuntimeGroup: Equatable, Sendable {
     /// OpenBLAS core name; nil means the best this CPU supports.
     package var blasKernels: String?
+    /// Seconds a rank may wait for another before it says so.
+    package var stallSeconds = 60
 
     package init() {}
   }

@@ -197,5 +197,8 @@ extension ConfigurationKey {
     .init(
       "runtime.blas_kernels", \.runtime.blasKernels, .orAutomatic(.word),
       "OpenBLAS kernel set (SkylakeX, Haswell, ...); auto is the best of this CPU.", .free),
+    .init(
+      "runtime.stall_seconds", \.runtime.stallSeconds, .integer(1...1_000_000),
+      "Seconds a rank may wait for others before it says for whom.", .free),
   ]
 }

@@ -51,7 +51,7 @@ final class Saving {
     _ united: UInt64, _ progress: Progress, validationLoss: Double?
   ) throws(Failure) -> SaveRecord? {
     let record = try writer.poll(united).map(told)
-    if writer.takesSnapshot { begin(progress, validationLoss) }
+    if writer.takesSnapshot { try begin(progress, validationLoss) }
     return record
   }
 
@@ -65,12 +65,15 @@ final class Saving {
     while true {
       if let event = try writer.finish() { records.append(told(event)) }
       guard writer.isRequested else { return records }
-      begin(progress, validationLoss)
+      try begin(progress, validationLoss)
     }
   }
 
-  private func begin(_ progress: Progress, _ validationLoss: Double?) {
+  /// Takes the snapshot of a state that is the same everywhere.
+  private func begin(_ progress: Progress, _ validationLoss: Double?) throws(Failure) {
     let watch = Stopwatch()
+    FaultPoint.save.reached(step: progress.step)
+    try engine.compareCopies(step: progress.step)
     writer.begin(
       step: progress.step, publisher?.header(progress, validationLoss: validationLoss),
       pieces: engine.ownedPieces)

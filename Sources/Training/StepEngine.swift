@@ -71,6 +71,7 @@ package final class StepEngine {
   private let weightMemory: NodeMemory
   private let exchange: GradientExchange
   private let executor: StageExecutor
+  private let copies: ReplicaCheck
 
   /// Collective. Throws: `Failure` (.configuration) when ranks, stages, lanes and layers do not fit
   /// together; what `shareNodeMemory` throws.
@@ -107,6 +108,10 @@ package final class StepEngine {
       plan, bounds: bounds, communicator: communicator,
       weights: weightMemory.vector(of: communicator.nodeRanks[0]),
       gradients: gradients.vector(of: communicator.rank))
+    copies = ReplicaCheck(
+      communicator: communicator, layout: model.layout, usersOfSection: plan.usersOfSection,
+      stageOfRank: nodes.indices.map { plan.grid.stage(of: $0) },
+      ownedSpans: optimizer.ownedSpans)
   }
 
   /// All parameters, in layout order; those of stages on other nodes only are not there.
@@ -156,6 +161,9 @@ package final class StepEngine {
     _ number: Int, microBatches: [MicroBatch], targetTokens: Int, learningRate: Double
   ) throws(Failure) -> Outcome {
     let watch = Stopwatch()
+    communicator.waits.setStep(number)
+    let isChecked = number.isMultiple(of: settings.parallel.checkEvery)
+    if isChecked, !copies.remembers { copies.remember(weights) }
     try exchange.begin(step: number)
     let losses = try executor.train(
       microBatches,
@@ -168,9 +176,11 @@ package final class StepEngine {
     phases.lanes = watch.seconds
     try exchange.finish()
     phases.exchange = watch.seconds - phases.lanes
+    if isChecked { try compareCopies(step: number) }
     let update = try optimizer.step(
       weights: weights, gradient: exchange.gradient, chunkSums: exchange.chunkSums, step: number,
       learningRate: learningRate)
+    noteCopies(after: number, isUpdated: update.isUpdated)
     phases.update = watch.seconds - phases.exchange - phases.lanes
     let sums = try LaneSums.reduce(
       losses.map { [$0.smoothed, $0.negativeLogLikelihood] }, assignment: plan.assignment,
@@ -178,6 +188,19 @@ package final class StepEngine {
     return Outcome(
       loss: sums[0] / Double(targetTokens), crossEntropy: sums[1] / Double(targetTokens),
       gradientNorm: update.gradientNorm, isUpdated: update.isUpdated)
+  }
+
+  /// Compares all copies of the weights with each other and with what their owners wrote.
+  ///
+  /// Collective. Throws: `Failure` (.outOfLockstep), the same on every rank, where they differ.
+  package func compareCopies(step: Int) throws(Failure) {
+    try copies.compare(weights, step: step)
+  }
+
+  /// Before a step that is checked the owners note what they wrote.
+  private func noteCopies(after step: Int, isUpdated: Bool) {
+    guard (step + 1).isMultiple(of: settings.parallel.checkEvery) else { return copies.forget() }
+    if isUpdated || !copies.remembers { copies.remember(weights) }
   }
 
   /// The losses of micro-batches under the current weights, without dropout or smoothing.

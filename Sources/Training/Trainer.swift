@@ -19,7 +19,6 @@ package final class Trainer {
   private let validation: Validation
   private var progress: Progress
   private let saving: Saving
-  private var nonFiniteInARow = 0
   /// What all ranks agreed on after the last step: requests, and how far the save is.
   private var united: UInt64 = 0
   /// Of the present step, if it has been measured.
@@ -62,17 +61,25 @@ package final class Trainer {
     while true {
       let batch = try prefetcher.next()
       let step = progress.step + 1
+      FaultPoint.load.reached(step: step)
       let rate = schedule.rate(step: step)
-      let outcome = try engine.step(
-        step, microBatches: batch.microBatches, targetTokens: batch.plan.targetTokens,
-        learningRate: rate)
+      let outcome = try recordingDifference { () throws(Failure) in
+        try engine.step(
+          step, microBatches: batch.microBatches, targetTokens: batch.plan.targetTokens,
+          learningRate: rate)
+      }
       advance(past: batch.plan, outcome)
       pace.count(batch.plan.targetTokens)
       let decision = try decide()
       if decision.records { try record(outcome, batch.plan, learningRate: rate, &pace) }
-      if decision.evaluates { try validate(&pace) }
+      if decision.evaluates, FaultPoint.evaluate.reached(step: step) != .skip {
+        try validate(&pace)
+      }
       if decision.saves { saving.request() }
-      tell(try saving.advance(united, progress, validationLoss: validationLoss))
+      let saved = try recordingDifference { () throws(Failure) in
+        try saving.advance(united, progress, validationLoss: validationLoss)
+      }
+      tell(saved)
       if let end = decision.end { return try finish(end) }
     }
   }
@@ -83,7 +90,24 @@ package final class Trainer {
     validationLoss = nil
     progress.position = plan.nextPosition
     progress.tokensSeen += plan.targetTokens
-    nonFiniteInARow = outcome.isUpdated ? 0 : nonFiniteInARow + 1
+    progress.skippedInARow = outcome.isUpdated ? 0 : progress.skippedInARow + 1
+  }
+
+  /// Weights that differ are recorded before the job ends of it.
+  private func recordingDifference<Value>(
+    _ body: () throws(Failure) -> Value
+  ) throws(Failure) -> Value {
+    do throws(Failure) {
+      return try body()
+    } catch {
+      if error.exitCode == .outOfLockstep {
+        directory?.events.append(
+          .fault,
+          [.init("step", .integer(progress.step)), .init("fault", .string(error.message))])
+        logger.error("\(error.message)", metadata: stepMetadata)
+      }
+      throw error
+    }
   }
 
   /// Agrees with all ranks on what was asked for, then on what follows.
@@ -92,7 +116,7 @@ package final class Trainer {
       StopSignals.take().rawValue | saving.flags(step: progress.step))
     return coordinator.decide(
       step: progress.step, requests: Requests(rawValue: united),
-      nonFiniteInARow: nonFiniteInARow)
+      nonFiniteInARow: progress.skippedInARow)
   }
 
   private func record(
@@ -145,7 +169,10 @@ package final class Trainer {
 
   /// The end, if what it promises is true: a run that says it can be resumed has been saved.
   private func finish(_ end: Coordinator.End) throws(Failure) -> Coordinator.End {
-    for saved in try saving.finish(progress, validationLoss: validationLoss) { tell(saved) }
+    let records = try recordingDifference { () throws(Failure) in
+      try saving.finish(progress, validationLoss: validationLoss)
+    }
+    records.forEach(tell)
     if end != .diverged, let problem = saving.problem { return .unsaved(problem.exitCode) }
     directory?.events.append(
       end == .stopped ? .stop : .end, [.init("step", .integer(progress.step))])

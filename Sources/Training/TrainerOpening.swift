@@ -22,14 +22,25 @@ extension Trainer {
     let directory = try communicator.together { () throws(Failure) in
       isFirst ? try RunDirectory(root: root) : nil
     }
+    try communicator.together { () throws(Failure) in
+      try FaultPoint.arm(rank: communicator.rank) { RunDirectory.lastIncarnation(of: paths) }
+    }
+    FaultPoint.start.reached(step: 0)
     let logger = try communicator.together { () throws(Failure) in
       try RankLogHandler.logger(path: paths.log(rank: communicator.rank), rank: communicator.rank)
+    }
+    communicator.waits.start(limitSeconds: configuration.runtime.stallSeconds) { line, step in
+      StandardError.say(line)
+      logger.warning("\(line)", metadata: ["step": "\(step)"])
     }
     let inputs = try communicator.together { () throws(Failure) in try RunInputs(configuration) }
     if configuration.parallel.exchange == .messages { communicator.separateNodes() }
     let engine = try StepEngine(
       inputs.model, bounds: inputs.bounds, settings: StepEngine.Settings(configuration),
       communicator: communicator)
+    FaultPoint.setFlip { [weights = engine.weights, index = engine.plan.firstOwnParameter] in
+      weights.base[index] = Float(bitPattern: weights.base[index].bitPattern ^ 1 << 16)
+    }
     let store = CheckpointStore(folder: paths.checkpoints)
     let resumed = try resume(
       configuration, root: root, inputs, engine, store, communicator, observer, directory)

@@ -150,6 +150,9 @@ final class Job {
       error: text(".err"))
   }
 
+  /// What it has said on stderr until now.
+  var errorSoFar: String { text(".err") }
+
   private func text(_ kind: String) -> String {
     let bytes = (try? Data(contentsOf: URL(fileURLWithPath: stem + kind))) ?? Data()
     return String(decoding: bytes, as: UTF8.self)
@@ -216,6 +219,15 @@ final class Scratch {
     _ arguments: [String], _ launch: Program.Launch = .alone, input: String = ""
   ) throws -> Outcome {
     try Job(try Program.command(arguments, launch), input: Data(input.utf8), in: self).outcome()
+  }
+
+  /// Whether somebody has stopped a process.
+  static func isStopped(_ pid: Int32) -> Bool {
+    guard let text = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8) else {
+      return false
+    }
+    // The name, in parentheses, may hold anything.
+    return text.split(separator: ")").last?.hasPrefix(" T") ?? false
   }
 
   private static func commandLine(of pid: Int32) -> String {

@@ -72,16 +72,23 @@ struct TinyRun {
     try Program.command(byRank: overrides.map { arguments + $0 })
   }
 
+  /// - Parameters:
+  ///   - faults: what goes wrong on purpose, as in `LOCKSTEP_FAULT`.
+  ///   - checks: whether the ranks compare what they call.
   func start(
-    _ launch: Program.Launch = .alone, environment: [String: String] = [:]
+    _ launch: Program.Launch = .alone, faults: String = "", checks: Bool = false,
+    environment: [String: String] = [:]
   ) throws -> Job {
-    try Job(try command(launch), environment: environment, in: scratch)
+    let own = ["LOCKSTEP_FAULT": faults, "LOCKSTEP_CHECK": checks ? "1" : "0"]
+    return try Job(
+      try command(launch), environment: own.merging(environment) { $1 }, in: scratch)
   }
 
   func train(
-    _ launch: Program.Launch = .alone, environment: [String: String] = [:]
+    _ launch: Program.Launch = .alone, faults: String = "", checks: Bool = false,
+    environment: [String: String] = [:]
   ) throws -> Outcome {
-    try start(launch, environment: environment).outcome()
+    try start(launch, faults: faults, checks: checks, environment: environment).outcome()
   }
 
   /// Trains to the end.

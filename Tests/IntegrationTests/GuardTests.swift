@@ -33,10 +33,11 @@ import Testing
 
   // MARK: Copies of the weights
 
-  @Test(arguments: [(Program.Launch.alone, 0), (.mpirun(2), 1), (.mpirun(3), 2)])
-  func aBitThatFlipsInSharedMemoryStopsTheRun(launch: Program.Launch, rank: Int) throws {
+  @Test(arguments: [Program.Launch.alone, .mpirun(2), .mpirun(3)])
+  func aBitThatFlipsInSharedMemoryStopsTheRun(launch: Program.Launch) throws {
     let scratch = try Scratch()
-    let (run, line) = try flip([], launch, faults: "forward:8:\(rank):flip", in: scratch)
+    // By rank 0, which may still compute the recorded digest of step 7 when others are in step 8.
+    let (run, line) = try flip([], launch, faults: "forward:8:0:flip", in: scratch)
     #expect(line.contains("step 8: weights changed in memory after they were written"))
     #expect(line.contains(/found by rank \d, first in tensor encoder\/layer_00\//), "\(line)")
     #expect(run.savedSteps == [5])

@@ -39,7 +39,8 @@ package final class RunDirectory: Sendable {
   /// the one its supervisor took is still the last.
   ///
   /// Throws: `Failure` (.cannotCreate when it cannot be made or written; .inputOutput when another
-  /// process holds it or a later launch was started; .badData when the incarnation file is damaged).
+  /// process holds it or a later launch was started; .badData when the incarnation file is
+  /// damaged).
   package init(
     root: String, assigned: Int? = SupervisedLaunch.current?.incarnation
   ) throws(Failure) {

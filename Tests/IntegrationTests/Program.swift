@@ -230,7 +230,7 @@ final class Scratch {
     return text.split(separator: ")").last?.hasPrefix(" T") ?? false
   }
 
-  private static func commandLine(of pid: Int32) -> String {
+  static func commandLine(of pid: Int32) -> String {
     // A zombie has none.
     guard let file = fopen("/proc/\(pid)/cmdline", "r") else { return "" }
     defer { fclose(file) }

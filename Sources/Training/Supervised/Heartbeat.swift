@@ -1,7 +1,7 @@
 /// A rank's sign of life, as a line among the lines it says on stderr, which mpirun carries to the
 /// supervisor without a listener or a connection of ours:
-/// `RS lockstep JOB INCARNATION RANK SEQUENCE STEP SAVED RESUMED ACTIVITY WORK US newline`, where RS
-/// and US are the ASCII separators 0x1e and 0x1f that no text contains.
+/// `RS lockstep JOB INCARNATION RANK SEQUENCE STEP SAVED RESUMED ACTIVITY WORK US newline`, where
+/// RS and US are the ASCII separators 0x1e and 0x1f that no text contains.
 package struct Heartbeat: Equatable, Sendable {
   package static let start: UInt8 = 0x1e
   package static let end: UInt8 = 0x1f

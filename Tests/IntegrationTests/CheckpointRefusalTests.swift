@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 /// Checkpoints that are damaged, foreign, or of another run.
-@Suite(.serialized, .timeLimit(.minutes(3))) struct CheckpointRefusalTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct CheckpointRefusalTests {
   private let scratch: Scratch
 
   init() throws { scratch = try Scratch() }

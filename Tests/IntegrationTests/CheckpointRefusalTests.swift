@@ -49,7 +49,7 @@ import Testing
     #expect(outcome.error.hasPrefix("lockstep: "))
     #expect(outcome.error.contains("step-000000020"))
     // Which step that is depends on how fast the disk was; the bits below do not.
-    #expect(outcome.output.contains("resumed after step 1"), "\(outcome.output)")
+    #expect(outcome.output.contains("resumed after step "), "\(outcome.output)")
     #expect(try run.result().differences(from: whole) == [])
   }
 

@@ -146,7 +146,11 @@ struct Simulation {
       hasOpenLaunch = false
       let isOwnEnd = world.crashStep != nil || world.finalCode != nil || isStopAsked
       let isCut = world.hosts.contains { $0.isCut } || death.cause == .hostsMissing
-      if !world.isDisturbed, !isOwnEnd, !isCut { violation = "a false alarm: \(death.cause)" }
+      // Of a job that is no more an alarm may come late, but it is not false.
+      let isGone = !world.jobs.contains { $0.isLauncherAlive }
+      if !world.isDisturbed, !isOwnEnd, !isCut, !isGone {
+        violation = "a false alarm: \(death.cause)"
+      }
       checkSilence(death)
     case .verdict, .restart, .recovered, .leftOut: break
     }

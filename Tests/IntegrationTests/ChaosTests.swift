@@ -79,7 +79,7 @@ import Testing
   @Test func whateverDiesTheBytesAreTheSame() throws {
     let environment = ProcessInfo.processInfo.environment
     let first = environment["LOCKSTEP_CHAOS_SEED"].flatMap { Int($0) } ?? 1
-    let count = environment["LOCKSTEP_CHAOS_TRIALS"].flatMap { Int($0) } ?? 24
+    let count = environment["LOCKSTEP_CHAOS_TRIALS"].flatMap { Int($0) } ?? 12
     var injected = 0
     for seed in first..<first + count {
       if try survives(Trial(seed: seed)) { injected += 1 }

@@ -35,9 +35,11 @@ let package = Package(
     .target(name: "Models", dependencies: ["Core", "Tensors", "Layers"]),
     .target(name: "Optimizers", dependencies: ["Core", "Tensors"]),
     .target(name: "Datasets", dependencies: ["Core", "HDF5", "CSentencePiece"]),
-    .target(name: "Checkpoints", dependencies: ["Core", "Tensors", "HDF5", "Layers"]),
     .target(
-      name: "Parallelism", dependencies: ["Core", "Tensors", "Messaging", "Optimizers"]),
+      name: "Checkpoints", dependencies: ["Core", "Tensors", "HDF5", "Messaging", "Layers"]),
+    .target(
+      name: "Parallelism",
+      dependencies: ["Core", "Tensors", "Messaging", "Layers", "Models", "Optimizers"]),
     .target(name: "Decoding", dependencies: ["Core", "Tensors", "Layers", "Models"]),
     .target(
       name: "Training",
@@ -52,6 +54,11 @@ let package = Package(
     .executableTarget(
       name: "MessagingProbe", dependencies: ["Core", "Tensors", "Messaging"],
       path: "Tests/MessagingProbe"),
+    // Saves checkpoints under strace; CheckpointsTests starts it.
+    .executableTarget(
+      name: "CheckpointProbe",
+      dependencies: ["Core", "Tensors", "Messaging", "Layers", "Checkpoints"],
+      path: "Tests/CheckpointProbe"),
     .executableTarget(
       name: "lockstep",
       dependencies: [
@@ -65,6 +72,7 @@ let package = Package(
     .testTarget(name: "HDF5Tests", dependencies: ["Core", "CHDF5", "HDF5"]),
     .testTarget(
       name: "MessagingTests", dependencies: ["Core", "Tensors", "Messaging", "MessagingProbe"]),
+    .testTarget(name: "LayersTests", dependencies: ["Core", "Tensors", "Layers"]),
     .testTarget(
       name: "ModelsTests", dependencies: ["Core", "Tensors", "Layers", "Models"],
       resources: [.copy("Resources")]),
@@ -72,7 +80,10 @@ let package = Package(
     .testTarget(name: "DatasetsTests", dependencies: ["Core", "Datasets"]),
     .testTarget(
       name: "CheckpointsTests",
-      dependencies: ["Core", "Tensors", "HDF5", "Layers", "Models", "Checkpoints"]),
+      dependencies: [
+        "Core", "Tensors", "HDF5", "Messaging", "Layers", "Models", "Checkpoints",
+        "CheckpointProbe",
+      ]),
     .testTarget(
       name: "ParallelismTests",
       dependencies: ["Core", "Tensors", "Messaging", "Optimizers", "Parallelism"]),

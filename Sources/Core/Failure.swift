@@ -15,7 +15,7 @@ package enum ExitCode: Int32, Sendable, CaseIterable {
   case inputOutput = 74
   /// Stopped on request after saving: run the same command again to continue.
   case stoppedResumable = 75
-  /// Copies of the weights differ between ranks.
+  /// Copies of the weights differ between ranks, or ranks call different operations.
   case outOfLockstep = 76
   case configuration = 78
   /// A rank without a living supervisor that got nowhere ended itself.

@@ -5,26 +5,55 @@ package struct OpenFile: ~Copyable, Sendable {
   package let path: String
   private let descriptor: Int32
 
-  /// Opens a regular file for reading.
+  /// Opens a file for reading.
   ///
   /// Throws: `Failure` (.missingInput).
   package init(reading path: String) throws(Failure) {
     try self.init(path, O_RDONLY, .missingInput, "open")
   }
 
-  /// Creates or replaces a file, for writing and reading back.
+  /// Opens a regular file for reading; a link, a pipe or a device of that name is refused and
+  /// nobody waits for it.
+  ///
+  /// Throws: `Failure` (.missingInput, .badData).
+  package init(readingRegular path: String) throws(Failure) {
+    try self.init(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, .missingInput, "open")
+  }
+
+  /// Creates a file that must not exist, for writing and reading back.
   ///
   /// Throws: `Failure` (.cannotCreate).
   package init(creating path: String) throws(Failure) {
-    try self.init(path, O_RDWR | O_CREAT | O_TRUNC, .cannotCreate, "create")
+    try self.init(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, .cannotCreate, "create")
+  }
+
+  /// Opens a regular file that somebody else has created, for writing and reading back.
+  ///
+  /// Throws: `Failure` (.inputOutput when it is gone, .badData when it is something else).
+  package init(updating path: String) throws(Failure) {
+    try self.init(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, .inputOutput, "open")
   }
 
   private init(
     _ path: String, _ flags: Int32, _ exitCode: ExitCode, _ verb: String
   ) throws(Failure) {
+    let opened = open(path, flags | O_CLOEXEC, 0o644)
+    guard opened >= 0 else {
+      // What open says of a link it must not follow would mislead.
+      if errno == ELOOP, flags & O_NOFOLLOW != 0 {
+        throw Failure(.badData, "\(path): is a link; a regular file was expected")
+      }
+      throw FileSystem.failure(exitCode, verb, path)
+    }
+    var status = stat()
+    if flags & O_NOFOLLOW != 0,
+      fstat(opened, &status) != 0 || status.st_mode & S_IFMT != S_IFREG
+    {
+      close(opened)
+      throw Failure(.badData, "\(path): is not a regular file")
+    }
     self.path = path
-    descriptor = open(path, flags | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw FileSystem.failure(exitCode, verb, path) }
+    descriptor = opened
   }
 
   deinit {
@@ -96,9 +125,10 @@ package struct OpenFile: ~Copyable, Sendable {
     guard fsync(descriptor) == 0 else { throw FileSystem.failure(.inputOutput, "sync", path) }
   }
 
-  /// Asks the kernel to forget its copy, so that a read after `sync` comes from the disk.
-  package func forgetCachedBytes() {
+  /// Asks the kernel to forget its copy of a run of bytes, so that a read after `sync` comes from
+  /// the disk.
+  package func forgetCachedBytes(at offset: Int, byteCount: Int) {
     // Advice only: from the cache, the read back still proves what was written.
-    _ = posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
+    _ = posix_fadvise(descriptor, off_t(offset), off_t(byteCount), POSIX_FADV_DONTNEED)
   }
 }

@@ -21,6 +21,7 @@ package final class TrainedTransformer: TranslationModel {
   private let weights: FloatBuffer
   /// How many positions the model's sinusoids cover.
   private var coveredLength: Int
+  private var arena = Arena(capacity: 0)
   private var scratch = Arena(capacity: 0)
 
   /// - Precondition: `weights` are laid out as `Transformer(shape).layout` says.
@@ -50,8 +51,10 @@ package final class TrainedTransformer: TranslationModel {
     let bounds = BatchBounds(batch)
     cover(bounds.longest)
     let capacity = model.arenaCapacity(bounds)
-    if scratch.capacity < capacity { scratch = Arena(capacity: capacity) }
-    return model.evaluate(batch, smoothing: 0, Pass(evaluating: weights.view, arena: scratch))
+    if arena.capacity < capacity.saved { arena = Arena(capacity: capacity.saved) }
+    if scratch.capacity < capacity.scratch { scratch = Arena(capacity: capacity.scratch) }
+    return model.evaluate(
+      batch, smoothing: 0, Pass(evaluating: weights.view, arena: arena, scratch: scratch))
   }
 
   /// Makes the sinusoids long enough; parameters and results for shorter sequences stay the same.

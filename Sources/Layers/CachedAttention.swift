@@ -38,13 +38,13 @@ extension MultiHeadAttention {
   private func attend(_ queries: Matrix, _ rows: (Int) -> [Vector], _ pass: Pass) -> Matrix {
     let context = pass.arena.matrix(queries.rows, heads * valueDimension)
     for row in 0..<queries.rows {
-      let mark = pass.arena.mark
+      let mark = pass.scratch.mark
       let seen = rows(row)
       attendOneQuery(
         query: queries[row], rows: seen, heads: heads, keyDimension: keyDimension,
-        valueDimension: valueDimension, factor: factor, scratch: pass.arena.vector(seen.count),
+        valueDimension: valueDimension, factor: factor, scratch: pass.scratch.vector(seen.count),
         into: context[row])
-      pass.arena.reset(to: mark)
+      pass.scratch.reset(to: mark)
     }
     return outputProjection.forward(context, pass)
   }

@@ -32,7 +32,7 @@ package struct FeedForward: Sendable {
     _ saved: Saved, outputGradient: Matrix, _ pass: Pass, _ gradients: GradientTarget,
     inputGradient: Matrix, accumulateInput: Bool
   ) {
-    let hiddenGradient = pass.arena.matrix(saved.hidden.rows, saved.hidden.columns)
+    let hiddenGradient = pass.scratch.matrix(saved.hidden.rows, saved.hidden.columns)
     outer.backward(
       input: saved.hidden, outputGradient: outputGradient, pass, gradients,
       inputGradient: hiddenGradient, accumulateInput: false)
@@ -43,8 +43,10 @@ package struct FeedForward: Sendable {
   }
 
   /// Floats kept from forward to backward, for `tokens` tokens.
-  package func savedCount(tokens: Int) -> Int { tokens * (inner.outputs + outer.outputs) }
+  package func savedCount(tokens: Int) -> Int {
+    inner.savedCount(tokens: tokens) + outer.savedCount(tokens: tokens)
+  }
 
   /// Floats of scratch the backward pass needs.
-  package func scratchCount(tokens: Int) -> Int { tokens * inner.outputs }
+  package func scratchCount(tokens: Int) -> Int { Arena.room(tokens * inner.outputs) }
 }

@@ -40,4 +40,9 @@ package struct LayerNorm: Sendable {
       into: inputGradient, accumulateInput: accumulateInput,
       accumulateParameters: gradients.accumulates)
   }
+
+  /// Floats kept from forward to backward, for `tokens` tokens.
+  package func savedCount(tokens: Int, inPlace: Bool) -> Int {
+    Arena.room(tokens * scale.count) * (inPlace ? 1 : 2) + Arena.room(tokens)
+  }
 }

@@ -60,7 +60,7 @@ package struct Linear: Sendable {
 
   private func forwardWithoutBias(_ x: Matrix, _ pass: Pass) -> Matrix {
     let y = pass.arena.matrix(x.rows, outputs)
-    multiply(x, matrix(pass.weights).transposed, into: y)
+    multiply(x, matrix(pass.weight(weight)).transposed, into: y)
     return y
   }
 
@@ -71,14 +71,17 @@ package struct Linear: Sendable {
     inputGradient: Matrix, accumulateInput: Bool
   ) {
     multiply(
-      dy.transposed, x, into: matrix(gradients.vector), accumulate: gradients.accumulates)
+      dy.transposed, x, into: matrix(gradients.part(weight)), accumulate: gradients.accumulates)
     if let bias {
       sumColumns(dy, into: gradients.part(bias), accumulate: gradients.accumulates)
     }
-    multiply(dy, matrix(pass.weights), into: inputGradient, accumulate: accumulateInput)
+    multiply(dy, matrix(pass.weight(weight)), into: inputGradient, accumulate: accumulateInput)
   }
 
-  private func matrix(_ vector: Vector) -> Matrix {
-    vector[weight].matrix(rows: outputs, columns: inputs)
+  /// Floats kept from forward to backward, for `tokens` tokens: the output.
+  package func savedCount(tokens: Int) -> Int { Arena.room(tokens * outputs) }
+
+  private func matrix(_ weights: Vector) -> Matrix {
+    weights.matrix(rows: outputs, columns: inputs)
   }
 }

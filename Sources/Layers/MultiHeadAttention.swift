@@ -111,7 +111,7 @@ package struct MultiHeadAttention: Sendable {
     _ gradients: GradientTarget, inputGradient: Matrix, accumulateInput: Bool,
     memoryGradient: Matrix? = nil
   ) {
-    let arena = pass.arena
+    let arena = pass.scratch
     let contextGradient = arena.matrix(saved.context.rows, saved.context.columns)
     outputProjection.backward(
       input: saved.context, outputGradient: outputGradient, pass, gradients,
@@ -154,14 +154,17 @@ package struct MultiHeadAttention: Sendable {
 
   /// Floats kept from forward to backward.
   package func savedCount(queries: Int, keys: Int, pairs: Int) -> Int {
-    queries * (inputProjection.outputs + heads * valueDimension + outputProjection.outputs)
-      + keys * (memoryProjection?.outputs ?? 0) + heads * pairs + 80
+    inputProjection.savedCount(tokens: queries)
+      + (memoryProjection?.savedCount(tokens: keys) ?? 0) + Arena.room(heads * pairs)
+      + Arena.room(queries * heads * valueDimension)
+      + outputProjection.savedCount(tokens: queries)
   }
 
   /// Floats of scratch the backward pass needs.
   package func scratchCount(queries: Int, keys: Int, largestPair: Int) -> Int {
-    queries * (inputProjection.outputs + heads * valueDimension)
-      + keys * (memoryProjection?.outputs ?? 0) + largestPair + 64
+    Arena.room(queries * heads * valueDimension)
+      + Arena.room(queries * inputProjection.outputs)
+      + Arena.room(keys * (memoryProjection?.outputs ?? 0)) + Arena.room(largestPair)
   }
 
   /// Views of queries, keys and values inside the projections.

@@ -1,11 +1,14 @@
 import Core
 import Tensors
 
-/// What one run of a micro-batch through the model needs besides its input: the weights, scratch
-/// memory and where in the run it stands, which decides its dropout masks.
+/// What one run of a micro-batch through the model needs besides its input: the weights, memory and
+/// where in the run it stands, which decides its dropout masks.
 package struct Pass {
   package let weights: Vector
+  /// What lives from forward to the end of backward: each micro-batch in flight has its own.
   package let arena: Arena
+  /// What a call needs only while it runs; all micro-batches share it. Empty between calls.
+  package let scratch: Arena
   /// Probability 0 when evaluating or decoding.
   package let dropout: Dropout
   package let place: Place
@@ -26,16 +29,20 @@ package struct Pass {
     }
   }
 
-  package init(weights: Vector, arena: Arena, dropout: Dropout, place: Place) {
+  package init(weights: Vector, arena: Arena, scratch: Arena, dropout: Dropout, place: Place) {
+    precondition(arena !== scratch, "what is kept and what is scratch lie in different arenas")
     self.weights = weights
     self.arena = arena
+    self.scratch = scratch
     self.dropout = dropout
     self.place = place
   }
 
   /// A pass without dropout.
-  package init(evaluating weights: Vector, arena: Arena) {
-    self.init(weights: weights, arena: arena, dropout: Dropout(probability: 0), place: Place())
+  package init(evaluating weights: Vector, arena: Arena, scratch: Arena) {
+    self.init(
+      weights: weights, arena: arena, scratch: scratch, dropout: Dropout(probability: 0),
+      place: Place())
   }
 
   /// The mask stream of one place in the model.
@@ -48,16 +55,28 @@ package struct Pass {
   func weight(_ range: Range<Int>) -> Vector { weights[range] }
 }
 
-/// Where a backward pass writes the gradients of the parameters.
+/// Where a backward pass writes the gradients of the parameters: all of them, or a contiguous part
+/// of the layout.
 package struct GradientTarget {
-  package let vector: Vector
+  private let vector: Vector
+  /// Where in the layout `vector` begins.
+  private let origin: Int
   /// Whether to add to what is there (a lane's later micro-batches) or to overwrite it (its first).
   package let accumulates: Bool
 
-  package init(_ vector: Vector, accumulates: Bool) {
+  package init(_ vector: Vector, origin: Int = 0, accumulates: Bool) {
     self.vector = vector
+    self.origin = origin
     self.accumulates = accumulates
   }
 
-  func part(_ range: Range<Int>) -> Vector { vector[range] }
+  /// The same place, to be added to.
+  package var accumulating: GradientTarget {
+    GradientTarget(vector, origin: origin, accumulates: true)
+  }
+
+  /// The gradient of a range of the layout; it must lie in the part this target holds.
+  package func part(_ range: Range<Int>) -> Vector {
+    vector[range.lowerBound - origin..<range.upperBound - origin]
+  }
 }

@@ -58,7 +58,7 @@ package struct Residual: Sendable {
         saved, outputGradient: gradient, pass, gradients, inputGradient: gradient,
         accumulateInput: false)
     }
-    let body = pass.arena.matrix(gradient.rows, gradient.columns)
+    let body = pass.scratch.matrix(gradient.rows, gradient.columns)
     pass.dropout.apply(gradient, into: body, stream: pass.maskStream(site: site))
     return body
   }
@@ -68,7 +68,7 @@ package struct Residual: Sendable {
     _ gradient: Matrix, _ pass: Pass
   ) -> (matrix: Matrix, accumulates: Bool) {
     isPostNorm
-      ? (gradient, true) : (pass.arena.matrix(gradient.rows, gradient.columns), false)
+      ? (gradient, true) : (pass.scratch.matrix(gradient.rows, gradient.columns), false)
   }
 
   /// Adds the sub-layer's share to `gradient`, which then is that of the block's input.
@@ -83,12 +83,12 @@ package struct Residual: Sendable {
   }
 
   /// Floats kept from forward to backward besides the sub-layer's own.
-  package func savedCount(tokens: Int, dimension: Int) -> Int {
-    isPostNorm ? tokens * (dimension + 1) + 32 : tokens * (2 * dimension + 1) + 48
+  package func savedCount(tokens: Int) -> Int {
+    norm.savedCount(tokens: tokens, inPlace: isPostNorm)
   }
 
   /// Floats of scratch the backward pass needs.
-  package func scratchCount(tokens: Int, dimension: Int) -> Int {
-    tokens * dimension * (isPostNorm ? 1 : 2) + 32
+  package func scratchCount(tokens: Int) -> Int {
+    Arena.room(tokens * norm.scale.count) * (isPostNorm ? 1 : 2)
   }
 }

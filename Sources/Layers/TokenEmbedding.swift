@@ -20,8 +20,24 @@ package struct TokenEmbedding: Sendable {
     self.dimension = dimension
   }
 
-  package func table(_ vector: Vector) -> Matrix {
-    vector[weight].matrix(rows: vocabularySize, columns: dimension)
+  package func table(_ weights: Vector) -> Matrix {
+    weights[weight].matrix(rows: vocabularySize, columns: dimension)
+  }
+
+  func tableGradient(_ gradients: GradientTarget) -> Matrix {
+    gradients.part(weight).matrix(rows: vocabularySize, columns: dimension)
+  }
+
+  /// Adds the gradients of looked-up tokens, as `InputEmbedding.backward` leaves them, to the
+  /// embedding's gradient.
+  ///
+  /// Equation: dE[token_i] += sqrt(d) row_i. Writes: always accumulated (the vocabulary loss wrote
+  /// it first). Order: rows ascending.
+  package func addTokenGradients(
+    _ tokens: [Int32], rows: Matrix, into gradients: GradientTarget
+  ) {
+    embedBackward(
+      tokens: tokens, rowGradient: rows, factor: factor, into: tableGradient(gradients))
   }
 
   package var factor: Float { Float(dimension).squareRoot() }
@@ -51,15 +67,14 @@ package struct InputEmbedding: Sendable {
     return x
   }
 
-  /// Writes: the embedding's gradient is always accumulated (the output projection wrote it first);
-  /// `gradient` is overwritten.
+  /// Turns `gradient`, in place, into the gradients of the looked-up tokens: rows for
+  /// `TokenEmbedding.addTokenGradients`, which may run later and elsewhere.
+  ///
+  /// Writes: the gradient of learned positions, overwritten or accumulated as `gradients` says.
   package func backward(
     _ sequences: PackedSequences, gradient: Matrix, _ pass: Pass, _ gradients: GradientTarget
   ) {
     pass.dropout.apply(gradient, into: gradient, stream: pass.maskStream(site: site))
-    embedBackward(
-      tokens: sequences.tokens, rowGradient: gradient, factor: embedding.factor,
-      into: embedding.table(gradients.vector))
     positions.backward(sequences, gradient: gradient, gradients)
   }
 }
@@ -78,11 +93,12 @@ package enum PositionEncoding: Sendable {
   }
 
   func backward(_ sequences: PackedSequences, gradient: Matrix, _ gradients: GradientTarget) {
-    guard case .learned(let range, _, _) = self else { return }
+    guard case .learned(let range, let maximumLength, let dimension) = self else { return }
     let target = gradients.part(range)
     if !gradients.accumulates { target.fill(0) }
     positionsBackward(
-      offsets: sequences.offsets, rowGradient: gradient, into: table(gradients.vector))
+      offsets: sequences.offsets, rowGradient: gradient,
+      into: target.matrix(rows: maximumLength, columns: dimension))
   }
 }
 

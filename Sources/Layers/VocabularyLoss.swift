@@ -31,7 +31,7 @@ package struct VocabularyLoss: Sendable {
   ) -> LossSum {
     var result = LossSum()
     let table = embedding.table(pass.weights)
-    let tableGradient = embedding.table(gradients.vector)
+    let tableGradient = embedding.tableGradient(gradients)
     forEachChunk(hidden, pass) { rows, logits in
       result += crossEntropy(
         logits: logits, targets: targets[rows], smoothing: smoothing, gradientScale: gradientScale)
@@ -45,7 +45,7 @@ package struct VocabularyLoss: Sendable {
 
   /// Floats of logits that exist at once, for `tokens` tokens.
   package func scratchCount(tokens: Int) -> Int {
-    min(tokens, chunkRows) * embedding.vocabularySize + 16
+    Arena.room(min(tokens, chunkRows) * embedding.vocabularySize)
   }
 
   /// Enough rows that reading the embedding and its gradient for each chunk costs little beside the
@@ -56,9 +56,9 @@ package struct VocabularyLoss: Sendable {
   private func forEachChunk(
     _ hidden: Matrix, _ pass: Pass, _ body: (_ rows: Range<Int>, _ logits: Matrix) -> Void
   ) {
-    let mark = pass.arena.mark
-    defer { pass.arena.reset(to: mark) }
-    let buffer = pass.arena.matrix(min(hidden.rows, chunkRows), embedding.vocabularySize)
+    let mark = pass.scratch.mark
+    defer { pass.scratch.reset(to: mark) }
+    let buffer = pass.scratch.matrix(min(hidden.rows, chunkRows), embedding.vocabularySize)
     for start in stride(from: 0, to: hidden.rows, by: chunkRows) {
       let rows = start..<min(start + chunkRows, hidden.rows)
       let logits = buffer[rows: 0..<rows.count]

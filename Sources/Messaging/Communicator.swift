@@ -1,22 +1,25 @@
 import Core
 import Tensors
 
-/// One message of an exchange; both ends name the same count.
-package enum Transfer {
-  case send(Vector, to: Int)
-  case receive(into: Vector, from: Int)
-}
-
 /// What the ranks of a job do together.
 ///
 /// Collective: every rank calls the same operations in the same order; only `rank`, `size`,
-/// `hostName` and `abort` are a rank's own.
+/// `hostName`, `nodes`, `waits`, `start`, `exchange` and `abort` are a rank's own.
 /// Throws: `Failure` (.internal) with operation, rank and reason. Which peers completed is unknown
 /// afterwards, so nothing but `abort` makes sense.
 package protocol Communicator: AnyObject {
   var rank: Int { get }
   var size: Int { get }
   var hostName: String { get }
+  /// Which ranks share memory.
+  var nodes: NodeTopology { get }
+  /// What this rank waits for; lines about long waits only where somebody starts it.
+  var waits: WaitWatch { get }
+
+  /// From now on every rank is a node of its own, whatever memory it could share.
+  ///
+  /// Collective. Precondition: nothing is shared yet.
+  func separateNodes()
 
   /// Returns when every rank has called it.
   func barrier() throws(Failure)
@@ -33,11 +36,45 @@ package protocol Communicator: AnyObject {
   /// Bitwise OR of every rank's flags.
   func agree(_ flags: UInt64) throws(Failure) -> UInt64
 
-  /// Starts all transfers, then waits for all: no order of the list can deadlock.
+  /// Replaces every rank's vector by the sum of all; counts must agree.
   ///
-  /// Order: the messages from one rank to another match in the order of their lists. A rank may
-  /// send to itself.
-  func exchange(_ transfers: [Transfer]) throws(Failure)
+  /// Order: whatever MPI takes, so the sum depends on the rank count and on MPI's version (on ranks
+  /// that are threads: rank order).
+  func allReduceSum(_ vector: Vector) throws(Failure)
+
+  /// Starts all transfers and returns at once; the vectors belong to them until they are done.
+  ///
+  /// Order: the messages from one rank to another on one channel match in the order in which they
+  /// were started. What a rank sends to itself is copied; both ends stand in one list.
+  /// Precondition: `channel` is in 0...32_767. The result is waited for before `finish`.
+  func start(_ transfers: [Transfer], channel: Int) throws(Failure) -> any PendingTransfers
+
+  /// Zeroed memory that the ranks of this node read and write together; each gives the count of
+  /// its own part, which may be 0.
+  ///
+  /// Collective: on all nodes in the same order and with the same purpose (a word for messages).
+  /// The memory lasts until `finish`. Cost: pages nobody touches take no memory; a page lies near
+  /// the core that touches it first, so the owner does that.
+  /// Throws: `Failure` on all ranks of a node whose shared memory is too small.
+  func shareNodeMemory(count: Int, _ purpose: String) throws(Failure) -> NodeMemory
+
+  /// Counters by which the ranks of this node wait for each other without messages: `count` a rank,
+  /// all 0.
+  ///
+  /// Collective, as `shareNodeMemory`.
+  func shareNodeCounters(count: Int) throws(Failure) -> NodeCounters
+
+  /// Returns when every rank of this node has called it; what they wrote to node memory before is
+  /// then visible.
+  ///
+  /// Collective: on all nodes in the same places.
+  func nodeBarrier() throws(Failure)
+
+  /// Names what the rank is about to do, for the comparison of `CheckedCommunicator`; nothing
+  /// otherwise, not even the text is made.
+  ///
+  /// Collective.
+  func declare(_ operation: @autoclosure () -> String) throws(Failure)
 
   /// Ends the job on every rank with an exit code; returns only where ranks are threads.
   func abort(_ code: ExitCode)
@@ -47,6 +84,19 @@ package protocol Communicator: AnyObject {
 }
 
 extension Communicator {
+  /// The ranks that share this rank's memory, itself included, ascending.
+  package var nodeRanks: [Int] { nodes.ranks(of: nodes.nodeOfRank[rank]) }
+
+  package func declare(_ operation: @autoclosure () -> String) throws(Failure) {}
+
+  /// Starts all transfers, then waits for all: no order of the list can deadlock.
+  ///
+  /// Order: the messages from one rank to another match in the order of their lists. A rank may
+  /// send to itself.
+  package func exchange(_ transfers: [Transfer]) throws(Failure) {
+    try start(transfers, channel: 0).wait()
+  }
+
   /// Completes a vector of which each rank has filled its own span.
   ///
   /// Precondition: `spans` holds one span a rank and is the same everywhere; spans do not overlap,
@@ -61,29 +111,5 @@ extension Communicator {
     let own = vector[spans[rank]]
     let sends = own.count == 0 ? [] : peers.map { Transfer.send(own, to: $0) }
     try exchange(receives + sends)
-  }
-
-  /// Copies what this rank sends to itself and returns the other transfers.
-  ///
-  /// MPI could do it, but OpenMPI 4.1 cuts a message to itself that is too long without an error.
-  func exchangeWithSelf(_ transfers: [Transfer]) throws(Failure) -> [Transfer] {
-    var sources: [Vector] = []
-    var targets: [Vector] = []
-    var others: [Transfer] = []
-    for transfer in transfers {
-      switch transfer {
-      case .send(let vector, rank): sources.append(vector)
-      case .receive(let vector, rank): targets.append(vector)
-      default: others.append(transfer)
-      }
-    }
-    guard sources.map(\.count) == targets.map(\.count) else {
-      throw Failure(
-        .internal,
-        "exchange on rank \(rank) with itself: it sends \(sources.map(\.count)) floats and "
-          + "expects \(targets.map(\.count))")
-    }
-    for (source, target) in zip(sources, targets) { target.copy(from: source) }
-    return others
   }
 }

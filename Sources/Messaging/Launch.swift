@@ -9,11 +9,25 @@ package enum Launch {
     return environment["OMPI_COMM_WORLD_SIZE"] != nil || environment["PMIX_RANK"] != nil
   }
 
-  /// The communicator of this process: MPI's under mpirun, a rank alone otherwise.
+  /// The communicator of this process: MPI's under mpirun, a rank alone otherwise; checked where
+  /// any rank asks for that.
   ///
   /// Precondition: called once a process, by the thread that will do all messaging.
   package static func communicator() throws(Failure) -> any Communicator {
-    isByMPI ? try MPICommunicator() : SoloCommunicator()
+    guard isByMPI else { return SoloCommunicator() }
+    let communicator = try MPICommunicator()
+    // Agreed on: an environment that reached some hosts only must not be a difference of its own.
+    let isChecked = try communicator.agree(asksForChecks ? 1 : 0) != 0
+    return isChecked ? CheckedCommunicator(communicator) : communicator
+  }
+
+  /// True in debug builds and with `LOCKSTEP_CHECK=1`: ranks compare what they do together.
+  package static var asksForChecks: Bool {
+    #if DEBUG
+      return true
+    #else
+      return ProcessInfo.processInfo.environment["LOCKSTEP_CHECK"] == "1"
+    #endif
   }
 
   /// This machine's name without asking a name server.

@@ -15,8 +15,27 @@ package final class MPICommunicator: Communicator {
   package var pieceLimit = Int(Int32.max) {
     didSet { precondition(1...Int(Int32.max) ~= pieceLimit, "MPI counts in 32 bits") }
   }
-  private let world: MPI_Comm
-  private static let tag: Int32 = 1
+  package private(set) var nodes: NodeTopology
+  package let waits: WaitWatch
+  /// Shared by the ranks of this computer, whatever the nodes.
+  private var board: ArrivalBoard?
+  let world: MPI_Comm
+  /// The ranks of this node, in the order of their numbers.
+  let node: MPI_Comm
+  /// Node memory as MPI knows it, freed in `finish` in this order.
+  var windows: [MPI_Win?] = []
+  private var boardWindowCount = 0
+  var windowByteCount = 0
+  /// Free bytes where node memory lies, before the first of it.
+  var firstFreeByteCount: Int?
+  /// Starts that nobody has seen done.
+  var unfinishedCount = 0
+  /// How often this rank has come to `nodeBarrier`, and how often the others have.
+  var nodeBarriers = 0
+  var nodeBarrierCounters: NodeCounters?
+  private let nothing = FloatBuffer(count: 0)
+  /// A part of node memory without floats has to begin somewhere too.
+  var emptyPart: Vector { nothing.view }
 
   /// Throws: `Failure` (.internal) when MPI does not start or cannot be used from threads at all.
   package init() throws(Failure) {
@@ -42,14 +61,34 @@ package final class MPICommunicator: Communicator {
     try Self.check(MPI_Comm_size(world, &number), "MPI_Comm_size", rank: rank)
     size = Int(number)
     hostName = Launch.hostName
+    let (node, nodeOfRank) = try Self.findNode(of: rank, in: world, size: size)
+    self.node = node
+    nodes = NodeTopology(nodeOfRank: nodeOfRank)
+    waits = WaitWatch(rank: rank, size: size)
+    board = makeBoard()
+    boardWindowCount = windows.count
+    waits.setBoard(board)
+  }
+
+  package func separateNodes() {
+    precondition(windows.count == boardWindowCount, "node memory is shared already")
+    nodes = .separate(size: size)
   }
 
   package func barrier() throws(Failure) {
-    try check(MPI_Barrier(world), "MPI_Barrier")
+    try collective(.barrier) { () throws(Failure) in
+      try check(MPI_Barrier(world), "MPI_Barrier")
+    }
   }
 
   package func broadcast(_ bytes: [UInt8], from root: Int) throws(Failure) -> [UInt8] {
     precondition(0..<size ~= root, "rank \(root) does not exist")
+    return try collective(.broadcast) { () throws(Failure) in
+      try broadcastPieces(bytes, from: root)
+    }
+  }
+
+  private func broadcastPieces(_ bytes: [UInt8], from root: Int) throws(Failure) -> [UInt8] {
     var count = Int64(bytes.count)
     try check(
       MPI_Bcast(&count, 1, lockstep_mpi_int64(), Int32(root), world), "MPI_Bcast of a length")
@@ -66,6 +105,10 @@ package final class MPICommunicator: Communicator {
   }
 
   package func allGather(bytes: [UInt8]) throws(Failure) -> [[UInt8]] {
+    try collective(.allGather) { () throws(Failure) in try gatherPieces(bytes) }
+  }
+
+  private func gatherPieces(_ bytes: [UInt8]) throws(Failure) -> [[UInt8]] {
     var count = Int64(bytes.count)
     var counts = [Int64](repeating: 0, count: size)
     try check(
@@ -76,7 +119,7 @@ package final class MPICommunicator: Communicator {
     guard total <= pieceLimit else {
       // Rare and large: one broadcast a rank, which cuts into pieces.
       var result: [[UInt8]] = []
-      for root in 0..<size { result.append(try broadcast(bytes, from: root)) }
+      for root in 0..<size { result.append(try broadcastPieces(bytes, from: root)) }
       return result
     }
     let starts = counts.reduce(into: [0]) { $0.append($0[$0.count - 1] + Int($1)) }
@@ -96,42 +139,24 @@ package final class MPICommunicator: Communicator {
   package func agree(_ flags: UInt64) throws(Failure) -> UInt64 {
     var own = flags
     var all: UInt64 = 0
-    try check(
-      MPI_Allreduce(&own, &all, 1, lockstep_mpi_uint64(), lockstep_mpi_bor(), world),
-      "MPI_Allreduce of flags")
+    try collective(.agree) { () throws(Failure) in
+      try check(
+        MPI_Allreduce(&own, &all, 1, lockstep_mpi_uint64(), lockstep_mpi_bor(), world),
+        "MPI_Allreduce of flags")
+    }
     return all
   }
 
-  package func exchange(_ transfers: [Transfer]) throws(Failure) {
-    var requests: [MPI_Request?] = []
-    var expected: [Int?] = []
-    for transfer in try exchangeWithSelf(transfers) {
-      switch transfer {
-      case .send(let vector, let peer):
-        for piece in pieces(of: vector.count) {
-          var request: MPI_Request?
-          try check(
-            MPI_Isend(
-              vector.base + piece.lowerBound, Int32(piece.count), lockstep_mpi_float(),
-              try number(of: peer), Self.tag, world, &request),
-            "MPI_Isend of \(vector.count) floats to rank \(peer)")
-          requests.append(request)
-          expected.append(nil)
-        }
-      case .receive(let vector, let peer):
-        for piece in pieces(of: vector.count) {
-          var request: MPI_Request?
-          try check(
-            MPI_Irecv(
-              vector.base + piece.lowerBound, Int32(piece.count), lockstep_mpi_float(),
-              try number(of: peer), Self.tag, world, &request),
-            "MPI_Irecv of \(vector.count) floats from rank \(peer)")
-          requests.append(request)
-          expected.append(piece.count)
-        }
+  package func allReduceSum(_ vector: Vector) throws(Failure) {
+    try collective(.allReduceSum) { () throws(Failure) in
+      for piece in pieces(of: vector.count) {
+        try check(
+          MPI_Allreduce(
+            lockstep_mpi_in_place(), vector.base + piece.lowerBound, Int32(piece.count),
+            lockstep_mpi_float(), lockstep_mpi_sum(), world),
+          "MPI_Allreduce of \(vector.count) floats")
       }
     }
-    try wait(for: &requests, expected: expected)
   }
 
   package func abort(_ code: ExitCode) {
@@ -141,56 +166,42 @@ package final class MPICommunicator: Communicator {
   }
 
   package func finish() throws(Failure) {
+    try checkNothingIsPending(unfinishedCount)
+    // It reads the windows.
+    waits.stop()
+    try freeWindows()
     try check(MPI_Finalize(), "MPI_Finalize")
+  }
+
+  /// Runs what every rank comes to as a wait.
+  private func collective<Value>(
+    _ operation: WaitWatch.Operation, _ body: () throws(Failure) -> Value
+  ) throws(Failure) -> Value {
+    board?.arrive(rank)
+    waits.begin(operation)
+    defer { waits.end() }
+    return try body()
   }
 }
 
 extension MPICommunicator {
-  /// Waits for every request and checks that every message had the length its receiver expects.
-  private func wait(for requests: inout [MPI_Request?], expected: [Int?]) throws(Failure) {
-    guard !requests.isEmpty else { return }
-    guard requests.count <= Int(Int32.max) else {
-      throw Failure(.internal, "exchange on rank \(rank): \(requests.count) messages at once")
-    }
-    var statuses = [MPI_Status](repeating: MPI_Status(), count: requests.count)
-    let code = MPI_Waitall(Int32(requests.count), &requests, &statuses)
-    if code == lockstep_mpi_errors_in_status() {
-      for status in statuses where status.MPI_ERROR != lockstep_mpi_pending() {
-        try check(status.MPI_ERROR, "message with rank \(status.MPI_SOURCE)")
-      }
-    }
-    try check(code, "MPI_Waitall of \(requests.count) messages")
-    for (index, count) in expected.enumerated() {
-      guard let count else { continue }
-      var received: Int32 = 0
-      try check(
-        MPI_Get_count(&statuses[index], lockstep_mpi_float(), &received), "MPI_Get_count")
-      guard received == count else {
-        throw Failure(
-          .internal,
-          "exchange on rank \(rank): rank \(statuses[index].MPI_SOURCE) sent \(received) floats "
-            + "where \(count) were expected")
-      }
-    }
-  }
-
   /// The one place that cuts what MPI cannot count; an empty message is one empty piece.
-  private func pieces(of count: Int) -> [Range<Int>] {
+  func pieces(of count: Int) -> [Range<Int>] {
     if count == 0 { return [0..<0] }
     return stride(from: 0, to: count, by: pieceLimit).map { $0..<min(count, $0 + pieceLimit) }
   }
 
-  private func number(of peer: Int) throws(Failure) -> Int32 {
+  func number(of peer: Int) -> Int32 {
     precondition(0..<size ~= peer, "rank \(peer) does not exist")
     return Int32(peer)
   }
 
-  private func check(_ code: Int32, _ operation: String) throws(Failure) {
+  func check(_ code: Int32, _ operation: String) throws(Failure) {
     try Self.check(code, operation, rank: rank)
   }
 
   /// The funnel every return code of MPI passes.
-  private static func check(_ code: Int32, _ operation: String, rank: Int?) throws(Failure) {
+  static func check(_ code: Int32, _ operation: String, rank: Int?) throws(Failure) {
     guard code != MPI_SUCCESS else { return }
     var text = [CChar](repeating: 0, count: Int(MPI_MAX_ERROR_STRING) + 1)
     var length: Int32 = 0

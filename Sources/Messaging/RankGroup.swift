@@ -2,10 +2,12 @@ import Core
 import Foundation
 import Tensors
 
-/// The state that ranks on threads share: one lock, one condition, collective rounds and mailboxes.
+/// The state that ranks on threads share: one lock, one condition, collective rounds, mailboxes and
+/// node memory.
 final class RankGroup: @unchecked Sendable {
   // Unchecked: everything below `condition` is read and written with it locked.
   let size: Int
+  let nodes: NodeTopology
   private let condition = NSCondition()
   /// Counts the changes a waiting rank might be waiting for.
   private var generation = 0
@@ -15,8 +17,14 @@ final class RankGroup: @unchecked Sendable {
   private var end: Failure?
   private var rounds: [Int: Round] = [:]
   private var nextRound: [Int]
-  /// Messages on their way, at `from * size + to`.
-  private var mailboxes: [[Message]]
+  /// Messages that wait to be received, first sent first.
+  private var mailboxes: [Route: [Message]] = [:]
+  /// What each rank expects, first started first.
+  private var receives: [[Receive]]
+  /// Each rank's parts of node memory, in the order in which they were shared.
+  private var nodeBuffers: [[NodeBuffer]]
+  /// How often each rank has come to a barrier of its node.
+  private var nodeBarriers: [Int]
 
   private struct Wait {
     let operation: String
@@ -29,19 +37,38 @@ final class RankGroup: @unchecked Sendable {
     var takers = 0
   }
 
-  private final class Message {
+  private struct Route: Hashable {
+    let from: Int
+    let to: Int
+    let channel: Int
+  }
+
+  init(nodes: NodeTopology) {
+    self.nodes = nodes
+    size = nodes.nodeOfRank.count
+    waits = Array(repeating: nil, count: size)
+    hasLeft = Array(repeating: false, count: size)
+    nextRound = Array(repeating: 0, count: size)
+    receives = Array(repeating: [], count: size)
+    nodeBuffers = Array(repeating: [], count: size)
+    nodeBarriers = Array(repeating: 0, count: size)
+  }
+
+  /// One end of a transfer.
+  class Message {
     let vector: Vector
-    var isTaken = false
+    fileprivate(set) var isTaken = false
 
     init(_ vector: Vector) { self.vector = vector }
   }
 
-  init(size: Int) {
-    self.size = size
-    waits = Array(repeating: nil, count: size)
-    hasLeft = Array(repeating: false, count: size)
-    nextRound = Array(repeating: 0, count: size)
-    mailboxes = Array(repeating: [], count: size * size)
+  private final class Receive: Message {
+    let route: Route
+
+    init(_ vector: Vector, _ route: Route) {
+      self.route = route
+      super.init(vector)
+    }
   }
 
   /// Every rank's bytes by rank, once every rank has called it with the same operation.
@@ -69,28 +96,88 @@ final class RankGroup: @unchecked Sendable {
     return all
   }
 
-  func exchange(_ transfers: [Transfer], rank: Int) throws(Failure) {
+  func start(_ transfers: [Transfer], channel: Int, rank: Int) -> [Message] {
     condition.lock()
     defer { condition.unlock() }
-    var sent: [Message] = []
-    var pending: [(target: Vector, peer: Int)] = []
-    for transfer in transfers {
+    let started = transfers.map { transfer -> Message in
       switch transfer {
       case .send(let vector, let peer):
         precondition(0..<size ~= peer, "rank \(peer) does not exist")
         let message = Message(vector)
-        mailboxes[rank * size + peer].append(message)
-        sent.append(message)
+        mailboxes[Route(from: rank, to: peer, channel: channel), default: []].append(message)
+        return message
       case .receive(let vector, let peer):
         precondition(0..<size ~= peer, "rank \(peer) does not exist")
-        pending.append((vector, peer))
+        let receive = Receive(vector, Route(from: peer, to: rank, channel: channel))
+        receives[rank].append(receive)
+        return receive
       }
     }
     progress()
-    try wait(rank, "exchange") { () throws(Failure) in
-      pending = try takeAvailable(pending, rank: rank)
-      return pending.isEmpty && sent.allSatisfy(\.isTaken)
+    return started
+  }
+
+  func areDone(_ messages: [Message], rank: Int) throws(Failure) -> Bool {
+    condition.lock()
+    defer { condition.unlock() }
+    if let end { throw end }
+    try takeAvailable(rank)
+    return messages.allSatisfy(\.isTaken)
+  }
+
+  func wait(for messages: [Message], rank: Int) throws(Failure) {
+    condition.lock()
+    defer { condition.unlock() }
+    try wait(rank, "exchange") { messages.allSatisfy(\.isTaken) }
+  }
+
+  /// Waits for what happens without the lock; every change of it is followed by `announce`.
+  func wait(
+    _ rank: Int, _ operation: String, _ whileWaiting: () throws(Failure) -> Void,
+    until isDone: () -> Bool
+  ) throws(Failure) {
+    while true {
+      condition.lock()
+      let seen = generation
+      let end = end
+      condition.unlock()
+      if let end { throw end }
+      if isDone() { return }
+      try whileWaiting()
+      condition.lock()
+      defer { condition.unlock() }
+      try takeAvailable(rank)
+      if generation == seen { try sleep(rank, operation) }
     }
+  }
+
+  func announce() {
+    condition.lock()
+    defer { condition.unlock() }
+    progress()
+  }
+
+  /// The parts of the node's ranks that were shared in the same call.
+  func share(
+    _ buffer: NodeBuffer, with ranks: [Int], _ operation: String, rank: Int
+  ) throws(Failure) -> [Int: NodeBuffer] {
+    condition.lock()
+    let index = nodeBuffers[rank].count
+    nodeBuffers[rank].append(buffer)
+    condition.unlock()
+    _ = try gather([], operation, rank: rank)
+    condition.lock()
+    defer { condition.unlock() }
+    return Dictionary(uniqueKeysWithValues: ranks.map { ($0, nodeBuffers[$0][index]) })
+  }
+
+  func nodeBarrier(with ranks: [Int], rank: Int) throws(Failure) {
+    condition.lock()
+    defer { condition.unlock() }
+    nodeBarriers[rank] += 1
+    let round = nodeBarriers[rank]
+    progress()
+    try wait(rank, "nodeBarrier") { ranks.allSatisfy { nodeBarriers[$0] >= round } }
   }
 
   /// Ends the job: from now on every operation of every rank throws the first such failure.
@@ -117,46 +204,54 @@ final class RankGroup: @unchecked Sendable {
 
   // MARK: With the lock held
 
-  /// Receives what has arrived, in order; returns what is still to come.
-  private func takeAvailable(
-    _ pending: [(target: Vector, peer: Int)], rank: Int
-  ) throws(Failure) -> [(target: Vector, peer: Int)] {
-    var missing: [(target: Vector, peer: Int)] = []
-    for (target, peer) in pending {
-      let box = peer * size + rank
-      guard let message = mailboxes[box].first else {
-        missing.append((target, peer))
+  /// Receives what has arrived for a rank, in order.
+  ///
+  /// Only in calls of that rank: until then a sender sees what it does to a message on its way.
+  private func takeAvailable(_ rank: Int) throws(Failure) {
+    var missing: [Receive] = []
+    for receive in receives[rank] {
+      let route = receive.route
+      guard let message = mailboxes[route]?.first else {
+        missing.append(receive)
         continue
       }
-      mailboxes[box].removeFirst()
-      guard message.vector.count == target.count else {
+      mailboxes[route]?.removeFirst()
+      guard message.vector.count == receive.vector.count else {
         throw fail(
-          "exchange on rank \(rank): rank \(peer) sent \(message.vector.count) floats where "
-            + "\(target.count) were expected")
+          "exchange on rank \(rank): rank \(route.from) sent \(message.vector.count) floats "
+            + "where \(receive.vector.count) were expected")
       }
-      target.copy(from: message.vector)
+      receive.vector.copy(from: message.vector)
       message.isTaken = true
+      receive.isTaken = true
       progress()
     }
-    return missing
+    receives[rank] = missing
   }
 
   private func wait(
     _ rank: Int, _ operation: String, until isDone: () throws(Failure) -> Bool
   ) throws(Failure) {
-    defer { waits[rank] = nil }
     while true {
       if let end { throw end }
+      // Asked for first: both may themselves be the progress another rank waits for.
+      try takeAvailable(rank)
       if try isDone() { return }
-      // Asked for first: `isDone` may itself be the progress another rank waits for.
-      waits[rank] = Wait(operation: operation, generation: generation)
-      let ranks = (0..<size).filter { !hasLeft[$0] }
-      if ranks.allSatisfy({ waits[$0]?.generation == generation }) {
-        let list = ranks.map { "rank \($0) in \(waits[$0]?.operation ?? "")" }
-        throw fail("every rank waits for another: " + list.joined(separator: ", "))
-      }
-      condition.wait()
+      try sleep(rank, operation)
     }
+  }
+
+  /// Sleeps until something changes; if every rank does that, nothing ever will.
+  private func sleep(_ rank: Int, _ operation: String) throws(Failure) {
+    if let end { throw end }
+    waits[rank] = Wait(operation: operation, generation: generation)
+    defer { waits[rank] = nil }
+    let ranks = (0..<size).filter { !hasLeft[$0] }
+    if ranks.allSatisfy({ waits[$0]?.generation == generation }) {
+      let list = ranks.map { "rank \($0) in \(waits[$0]?.operation ?? "")" }
+      throw fail("every rank waits for another: " + list.joined(separator: ", "))
+    }
+    condition.wait()
   }
 
   private func progress() {

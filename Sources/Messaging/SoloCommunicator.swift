@@ -7,8 +7,12 @@ package final class SoloCommunicator: Communicator {
   package let rank = 0
   package let size = 1
   package let hostName = Launch.hostName
+  package let nodes = NodeTopology.separate(size: 1)
+  package let waits = WaitWatch(rank: 0, size: 1)
 
   package init() {}
+
+  package func separateNodes() {}
 
   package func barrier() {}
 
@@ -23,12 +27,27 @@ package final class SoloCommunicator: Communicator {
 
   package func agree(_ flags: UInt64) -> UInt64 { flags }
 
-  package func exchange(_ transfers: [Transfer]) throws(Failure) {
+  package func allReduceSum(_ vector: Vector) {}
+
+  package func start(
+    _ transfers: [Transfer], channel: Int
+  ) throws(Failure) -> any PendingTransfers {
     let others = try exchangeWithSelf(transfers)
     precondition(others.isEmpty, "there is no other rank")
+    return CompletedTransfers()
   }
+
+  package func shareNodeMemory(count: Int, _ purpose: String) -> NodeMemory {
+    NodeMemory(buffers: [0: NodeBuffer(count: count)])
+  }
+
+  package func shareNodeCounters(count: Int) throws(Failure) -> NodeCounters {
+    try makeNodeCounters(count: count)
+  }
+
+  package func nodeBarrier() {}
 
   package func abort(_ code: ExitCode) { exit(code.rawValue) }
 
-  package func finish() {}
+  package func finish() { waits.stop() }
 }

@@ -128,7 +128,7 @@ struct DecoderBlock {
       feedForward, feedForwardResidual,
       (saved.feedForwardEntered, saved.feedForward, saved.feedForwardLeft), gradient, pass,
       gradients)
-    let mark = pass.arena.mark
+    let mark = pass.scratch.mark
     let body = crossAttentionResidual.leaveBackward(
       saved.crossLeft, gradient: gradient, pass, gradients)
     let (input, accumulates) = crossAttentionResidual.bodyInputGradient(gradient, pass)
@@ -137,7 +137,7 @@ struct DecoderBlock {
       inputGradient: input, accumulateInput: accumulates, memoryGradient: memoryGradient)
     crossAttentionResidual.enterBackward(
       saved.crossEntered, bodyInputGradient: input, gradient: gradient, pass, gradients)
-    pass.arena.reset(to: mark)
+    pass.scratch.reset(to: mark)
     backwardSelfAttention(
       selfAttention, selfAttentionResidual,
       (saved.selfEntered, saved.selfAttention, saved.selfLeft), extents.own, gradient, pass,
@@ -150,7 +150,7 @@ private func backwardFeedForward(
   _ saved: (entered: Residual.Entered, body: FeedForward.Saved, left: Residual.Left),
   _ gradient: Matrix, _ pass: Pass, _ gradients: GradientTarget
 ) {
-  let mark = pass.arena.mark
+  let mark = pass.scratch.mark
   let body = residual.leaveBackward(saved.left, gradient: gradient, pass, gradients)
   let (input, accumulates) = residual.bodyInputGradient(gradient, pass)
   layer.backward(
@@ -158,7 +158,7 @@ private func backwardFeedForward(
     accumulateInput: accumulates)
   residual.enterBackward(
     saved.entered, bodyInputGradient: input, gradient: gradient, pass, gradients)
-  pass.arena.reset(to: mark)
+  pass.scratch.reset(to: mark)
 }
 
 private func backwardSelfAttention(
@@ -167,7 +167,7 @@ private func backwardSelfAttention(
   _ extents: MultiHeadAttention.Extents, _ gradient: Matrix, _ pass: Pass,
   _ gradients: GradientTarget
 ) {
-  let mark = pass.arena.mark
+  let mark = pass.scratch.mark
   let body = residual.leaveBackward(saved.left, gradient: gradient, pass, gradients)
   let (input, accumulates) = residual.bodyInputGradient(gradient, pass)
   layer.backward(
@@ -175,7 +175,7 @@ private func backwardSelfAttention(
     accumulateInput: accumulates)
   residual.enterBackward(
     saved.entered, bodyInputGradient: input, gradient: gradient, pass, gradients)
-  pass.arena.reset(to: mark)
+  pass.scratch.reset(to: mark)
 }
 
 extension TransformerShape {

@@ -4,14 +4,20 @@ import Layers
 import Tensors
 
 extension ParameterLayout {
-  /// Fills `weights` with initial values; each is a function of seed, parameter and element.
+  /// Fills `weights` with initial values; each is a function of seed, tensor name and element, so
+  /// that the order of the tensors decides nothing.
   ///
   /// Source: Glorot and Bengio, 2010, for weight matrices; zero biases, unit norm scales.
-  package func initialize(_ weights: Vector, seed: UInt64) {
+  ///
+  /// - Parameter range: which part is filled: whole tensors, all of them by default.
+  package func initialize(_ weights: Vector, in range: Range<Int>? = nil, seed: UInt64) {
     precondition(weights.count == count, "the vector does not fit the layout")
-    for (site, entry) in entries.enumerated() {
+    for entry in entries where range?.contains(entry.offset) ?? true {
       let part = weights[entry.range]
-      let stream = RandomStream(seed: seed, purpose: .initialWeights, site: site)
+      let name = Digest(of: entry.name).low
+      let stream = RandomStream(
+        seed: seed, purpose: .initialWeights, site: 0, a: Int(name & 0xFFFF_FFFF),
+        b: Int(name >> 32))
       switch entry.initialization {
       case .constant(let value): part.fill(value)
       case .xavierUniform:

@@ -1,5 +1,6 @@
 import Core
 import Layers
+import Tensors
 
 /// How large a micro-batch is, as far as memory goes.
 package struct BatchBounds: Equatable, Sendable {
@@ -13,6 +14,9 @@ package struct BatchBounds: Equatable, Sendable {
   package var longest = 0
 
   package init() {}
+
+  /// The most queries times keys of one sequence.
+  var largestPair: Int { longest * longest }
 
   package init(_ batch: MicroBatch) {
     sourceTokens = batch.source.tokens.count
@@ -37,56 +41,96 @@ package struct BatchBounds: Equatable, Sendable {
   }
 }
 
+/// How many floats the two arenas of a pass need.
+package struct ArenaCapacity: Equatable, Sendable {
+  /// `Pass.arena`, for each micro-batch in flight.
+  package var saved: Int
+  /// `Pass.scratch`, once.
+  package var scratch: Int
+
+  package init(saved: Int, scratch: Int) {
+    self.saved = saved
+    self.scratch = scratch
+  }
+}
+
+extension ModelChunk {
+  /// What training on micro-batches within `bounds` needs at most: exactly what a micro-batch that
+  /// reaches the bounds takes.
+  ///
+  /// `saved` has room for the received activations, all that `forward` keeps, and the gradients
+  /// that backward starts from: those received, or in the last chunk those of the loss.
+  package func arenaCapacity(_ bounds: BatchBounds) -> ArenaCapacity {
+    let embedding = model.embedding
+    let (s, t) = (bounds.sourceTokens, bounds.targetTokens)
+    func rows(_ tokens: Int) -> Int { Arena.room(tokens * model.shape.dimension) }
+    func received(before block: Int) -> Int {
+      model.boundary(before: block, sourceTokens: s, targetTokens: t).reduce(0) { $0 + rows($1) }
+    }
+    var saved = received(before: blocks.lowerBound) + received(before: blocks.upperBound)
+    var scratch = 0
+    if holdsSourceEmbedding { saved += rows(s) }
+    if holdsTargetEmbedding { saved += rows(t) }
+    if holdsEncoderEnd, let norm = model.finalNorms?.encoder {
+      saved += norm.savedCount(tokens: s, inPlace: true)
+    }
+    if isLast {
+      saved += rows(t) + rows(s)
+      if let norm = model.finalNorms?.decoder { saved += norm.savedCount(tokens: t, inPlace: true) }
+      scratch = VocabularyLoss(embedding: embedding, smoothing: 0).scratchCount(tokens: t)
+    }
+    for layer in encoderLayers {
+      saved += model.encoder[layer].savedCount(bounds)
+      scratch = max(scratch, model.encoder[layer].scratchCount(bounds))
+    }
+    for layer in decoderLayers {
+      saved += model.decoder[layer].savedCount(bounds)
+      scratch = max(scratch, model.decoder[layer].scratchCount(bounds))
+    }
+    return ArenaCapacity(saved: saved, scratch: scratch)
+  }
+}
+
 extension Transformer {
-  /// Floats of arena that training on micro-batches within `bounds` needs at most.
-  package func arenaCapacity(_ bounds: BatchBounds) -> Int {
-    let (s, t, d) = (bounds.sourceTokens, bounds.targetTokens, shape.dimension)
-    let pair = bounds.longest * bounds.longest
-    var saved = 2 * (s + t) * d + (s + t) * (d + 1) + 256
-    var scratch = VocabularyLoss(embedding: embedding, smoothing: 0).scratchCount(tokens: t)
-    for block in encoder {
-      let residual = block.attentionResidual
-      saved +=
-        block.attention.savedCount(queries: s, keys: s, pairs: bounds.sourcePairs)
-        + block.feedForward.savedCount(tokens: s) + 2 * residual.savedCount(tokens: s, dimension: d)
-      let own = residual.scratchCount(tokens: s, dimension: d)
-      scratch = max(
-        scratch, own + block.feedForward.scratchCount(tokens: s),
-        own + block.attention.scratchCount(queries: s, keys: s, largestPair: pair))
-    }
-    for block in decoder {
-      let residual = block.selfAttentionResidual
-      saved +=
-        block.selfAttention.savedCount(queries: t, keys: t, pairs: bounds.targetPairs)
-        + block.crossAttention.savedCount(queries: t, keys: s, pairs: bounds.crossPairs)
-        + block.feedForward.savedCount(tokens: t) + 3 * residual.savedCount(tokens: t, dimension: d)
-      let own = residual.scratchCount(tokens: t, dimension: d)
-      scratch = max(
-        scratch, own + block.feedForward.scratchCount(tokens: t),
-        own + block.selfAttention.scratchCount(queries: t, keys: t, largestPair: pair),
-        own + block.crossAttention.scratchCount(queries: t, keys: s, largestPair: pair))
-    }
-    return saved + scratch
+  /// What training the whole model on micro-batches within `bounds` needs at most.
+  package func arenaCapacity(_ bounds: BatchBounds) -> ArenaCapacity {
+    whole.arenaCapacity(bounds)
+  }
+}
+
+extension EncoderBlock {
+  fileprivate func savedCount(_ bounds: BatchBounds) -> Int {
+    let s = bounds.sourceTokens
+    return attention.savedCount(queries: s, keys: s, pairs: bounds.sourcePairs)
+      + feedForward.savedCount(tokens: s) + attentionResidual.savedCount(tokens: s)
+      + feedForwardResidual.savedCount(tokens: s)
   }
 
-  /// Floating-point operations of one training step over a micro-batch: three times those of the
-  /// forward pass, two a multiply-add; embedding look-ups and element-wise work are not counted.
-  ///
-  /// Equation: 6 (sum of weight-matrix products over their tokens) + 12 heads (d_k + d_v) / 2
-  /// (query-key pairs), causal attention counted in full.
-  package func trainingOperations(_ bounds: BatchBounds) -> Double {
-    let (s, t, d) = (bounds.sourceTokens, bounds.targetTokens, shape.dimension)
-    let attention = d * shape.heads * (shape.keyDimension + shape.valueDimension)
-    let feedForward = 2 * d * shape.feedForwardDimension
-    var products = Double(shape.encoderLayers) * Double(s * (2 * attention + feedForward))
-    // Queries and outputs over target tokens, keys and values over source tokens: half each.
-    products += Double(shape.decoderLayers) * Double(t * (3 * attention + feedForward))
-    products += Double(shape.decoderLayers) * Double(s * attention)
-    products += Double(t * d * shape.vocabularySize)
-    let perPair = Double(shape.heads * (shape.keyDimension + shape.valueDimension))
-    let pairs =
-      Double(shape.encoderLayers * bounds.sourcePairs)
-      + Double(shape.decoderLayers * (bounds.targetPairs + bounds.crossPairs))
-    return 6 * (products + perPair * pairs)
+  fileprivate func scratchCount(_ bounds: BatchBounds) -> Int {
+    let s = bounds.sourceTokens
+    return max(
+      feedForwardResidual.scratchCount(tokens: s) + feedForward.scratchCount(tokens: s),
+      attentionResidual.scratchCount(tokens: s)
+        + attention.scratchCount(queries: s, keys: s, largestPair: bounds.largestPair))
+  }
+}
+
+extension DecoderBlock {
+  fileprivate func savedCount(_ bounds: BatchBounds) -> Int {
+    let (s, t) = (bounds.sourceTokens, bounds.targetTokens)
+    return selfAttention.savedCount(queries: t, keys: t, pairs: bounds.targetPairs)
+      + crossAttention.savedCount(queries: t, keys: s, pairs: bounds.crossPairs)
+      + feedForward.savedCount(tokens: t) + selfAttentionResidual.savedCount(tokens: t)
+      + crossAttentionResidual.savedCount(tokens: t) + feedForwardResidual.savedCount(tokens: t)
+  }
+
+  fileprivate func scratchCount(_ bounds: BatchBounds) -> Int {
+    let (s, t) = (bounds.sourceTokens, bounds.targetTokens)
+    return max(
+      feedForwardResidual.scratchCount(tokens: t) + feedForward.scratchCount(tokens: t),
+      crossAttentionResidual.scratchCount(tokens: t)
+        + crossAttention.scratchCount(queries: t, keys: s, largestPair: bounds.largestPair),
+      selfAttentionResidual.scratchCount(tokens: t)
+        + selfAttention.scratchCount(queries: t, keys: t, largestPair: bounds.largestPair))
   }
 }

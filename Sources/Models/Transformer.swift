@@ -18,158 +18,117 @@ package struct Transformer: Sendable {
   let finalNorms: (encoder: LayerNorm, decoder: LayerNorm)?
 
   /// - Parameter longestSequence: how many positions the sinusoids cover at least; learned
-  ///   positions cover
-  ///   `shape.maximumLength`, always.
+  ///   positions cover `shape.maximumLength`, always.
   package init(_ shape: TransformerShape, longestSequence: Int = 0) {
+    precondition(shape.decoderLayers > 0, "a Transformer has at least one decoder layer")
     var layout = ParameterLayout()
+    let sinusoids =
+      shape.positions == .sinusoidal
+      ? SinusoidTable(rows: max(1, longestSequence), dimension: shape.dimension) : nil
+    func positions(_ side: String) -> PositionEncoding {
+      if let sinusoids { return .sinusoidal(sinusoids) }
+      let range = layout.append(
+        "\(side)/positions/weight", [shape.maximumLength, shape.dimension],
+        .normal(deviation: 1 / Float(shape.dimension).squareRoot()))
+      return .learned(range, maximumLength: shape.maximumLength, dimension: shape.dimension)
+    }
+    func finalNorm(_ side: String) -> LayerNorm? {
+      shape.norm == .pre
+        ? LayerNorm("\(side)/final_norm", dimension: shape.dimension, in: &layout) : nil
+    }
+
+    // One section a block. Without encoder layers, what the encoder has besides them is the first
+    // decoder block's.
+    layout.beginSection(blockName(shape, 0))
+    let encoderPositions = positions("encoder")
+    encoder = (0..<shape.encoderLayers).map { layer in
+      if layer > 0 { layout.beginSection(blockName(shape, layer)) }
+      return EncoderBlock(blockName(shape, layer), shape, site: 16 + 4 * layer, in: &layout)
+    }
+    let encoderNorm = finalNorm("encoder")
+    if shape.encoderLayers > 0 { layout.beginSection(blockName(shape, shape.encoderLayers)) }
+    let decoderPositions = positions("decoder")
+    decoder = (0..<shape.decoderLayers).map { layer in
+      let name = blockName(shape, shape.encoderLayers + layer)
+      if layer > 0 { layout.beginSection(name) }
+      return DecoderBlock(name, shape, site: 4096 + 4 * layer, in: &layout)
+    }
+    let decoderNorm = finalNorm("decoder")
+    if let encoderNorm, let decoderNorm {
+      finalNorms = (encoderNorm, decoderNorm)
+    } else {
+      finalNorms = nil
+    }
+    layout.beginSection("embedding")
     embedding = TokenEmbedding(
       vocabularySize: shape.vocabularySize, dimension: shape.dimension, in: &layout)
-    let positions = Self.positions(shape, longestSequence, in: &layout)
-    sourceEmbedding = InputEmbedding(embedding: embedding, positions: positions.encoder, site: 0)
-    targetEmbedding = InputEmbedding(embedding: embedding, positions: positions.decoder, site: 1)
-    encoder = (0..<shape.encoderLayers).map {
-      EncoderBlock("encoder/layer_\(twoDigits($0))", shape, site: 16 + 4 * $0, in: &layout)
-    }
-    let encoderNorm =
-      shape.norm == .pre
-      ? LayerNorm("encoder/final_norm", dimension: shape.dimension, in: &layout) : nil
-    decoder = (0..<shape.decoderLayers).map {
-      DecoderBlock("decoder/layer_\(twoDigits($0))", shape, site: 4096 + 4 * $0, in: &layout)
-    }
-    finalNorms = encoderNorm.map {
-      ($0, LayerNorm("decoder/final_norm", dimension: shape.dimension, in: &layout))
-    }
+    sourceEmbedding = InputEmbedding(embedding: embedding, positions: encoderPositions, site: 0)
+    targetEmbedding = InputEmbedding(embedding: embedding, positions: decoderPositions, site: 1)
     self.shape = shape
     self.layout = layout
   }
 
-  private static func positions(
-    _ shape: TransformerShape, _ longestSequence: Int, in layout: inout ParameterLayout
-  ) -> (encoder: PositionEncoding, decoder: PositionEncoding) {
-    switch shape.positions {
-    case .sinusoidal:
-      let table = SinusoidTable(rows: max(1, longestSequence), dimension: shape.dimension)
-      return (.sinusoidal(table), .sinusoidal(table))
-    case .learned:
-      func learned(_ name: String) -> PositionEncoding {
-        let range = layout.append(
-          name, [shape.maximumLength, shape.dimension],
-          .normal(deviation: 1 / Float(shape.dimension).squareRoot()))
-        return .learned(range, maximumLength: shape.maximumLength, dimension: shape.dimension)
-      }
-      let encoder = learned("encoder/positions/weight")
-      return (encoder, learned("decoder/positions/weight"))
-    }
-  }
+  /// Which section of the layout is the shared embedding: the last, behind those of the blocks.
+  package var embeddingSection: Int { blockCount }
 
-  /// Runs a micro-batch forward and backward.
+  /// Runs a lane, one or more micro-batches, forward and backward through the whole model.
   ///
-  /// The loss gradient is multiplied by `gradientScale`: one over the step's global count of target
-  /// tokens.
-  /// Writes: every parameter's gradient, overwritten or accumulated as `gradients` says.
-  package func train(
-    _ batch: MicroBatch, smoothing: Float, gradientScale: Float, _ pass: Pass,
-    _ gradients: GradientTarget
+  /// Writes: every parameter's gradient, overwritten by the first micro-batch or accumulated as
+  /// `gradients` says. Order: micro-batch after micro-batch; the embedding takes the loss gradients
+  /// of all of them first, then their token gradients.
+  /// - Parameters:
+  ///   - tokenGradients: with copies for all micro-batches but the last.
+  ///   - pass: the pass of a micro-batch of the lane; all may share their arenas.
+  package func trainLane(
+    _ batches: [MicroBatch], _ objective: ModelChunk.Objective, _ gradients: GradientTarget,
+    _ tokenGradients: TokenGradientStore, pass: (_ microBatch: Int) -> Pass
   ) -> LossSum {
-    let arena = pass.arena
-    arena.reset()
-    let extents = BatchExtents(batch)
-    let encoded = encode(batch.source, extents.encoder, pass)
-    let decoded = decode(batch.targetInput, memory: encoded.output, extents.decoder, pass)
-
-    let gradient = arena.matrix(decoded.output.rows, shape.dimension)
-    let memoryGradient = arena.matrix(encoded.output.rows, shape.dimension)
-    let loss = VocabularyLoss(embedding: embedding, smoothing: smoothing).train(
-      decoded.output, targets: batch.targetOutput, gradientScale: gradientScale, pass, gradients,
-      hiddenGradient: gradient)
-
-    memoryGradient.vector.fill(0)
-    if let norms = finalNorms, let saved = decoded.finalNorm {
-      norms.decoder.backward(
-        saved, outputGradient: gradient, pass, gradients, inputGradient: gradient,
-        accumulateInput: false)
+    let model = whole
+    var loss = LossSum()
+    for (index, batch) in batches.enumerated() {
+      let pass = pass(index)
+      let target = index == 0 ? gradients : gradients.accumulating
+      pass.arena.reset()
+      let saved = model.forward(batch, input: [], pass)
+      let result = model.backward(
+        batch, saved, outputGradient: [], pass, target, embeddingGradient: target,
+        objective: objective)
+      loss += result.loss
+      for (side, rows) in result.tokenGradients {
+        if index == batches.count - 1 {
+          tokenGradients.lend(microBatch: index, side, rows: rows)
+        } else {
+          tokenGradients.room(microBatch: index, side, rows: rows.rows).vector
+            .copy(from: rows.vector)
+        }
+      }
     }
-    for (block, saved) in zip(decoder, decoded.blocks).reversed() {
-      block.backward(
-        saved, extents.decoder, gradient: gradient, memoryGradient: memoryGradient, pass,
-        gradients)
-    }
-    targetEmbedding.backward(batch.targetInput, gradient: gradient, pass, gradients)
-
-    if let norms = finalNorms, let saved = encoded.finalNorm {
-      norms.encoder.backward(
-        saved, outputGradient: memoryGradient, pass, gradients, inputGradient: memoryGradient,
-        accumulateInput: false)
-    }
-    for (block, saved) in zip(encoder, encoded.blocks).reversed() {
-      block.backward(saved, extents.encoder, gradient: memoryGradient, pass, gradients)
-    }
-    sourceEmbedding.backward(batch.source, gradient: memoryGradient, pass, gradients)
+    tokenGradients.add(batches, into: gradients)
     return loss
   }
 
-  /// The loss of a micro-batch without dropout.
+  /// Runs a lane of one micro-batch, see `trainLane`.
+  package func train(
+    _ batch: MicroBatch, _ objective: ModelChunk.Objective, _ pass: Pass,
+    _ gradients: GradientTarget
+  ) -> LossSum {
+    let none = TokenGradientStore(self, copies: 0, bounds: BatchBounds())
+    return trainLane([batch], objective, gradients, none) { _ in pass }
+  }
+
+  /// The loss of a micro-batch alone; without dropout if `pass` has none.
   package func evaluate(_ batch: MicroBatch, smoothing: Float, _ pass: Pass) -> LossSum {
     pass.arena.reset()
-    let extents = BatchExtents(batch)
-    let encoded = encode(batch.source, extents.encoder, pass)
-    let decoded = decode(batch.targetInput, memory: encoded.output, extents.decoder, pass)
-    return VocabularyLoss(embedding: embedding, smoothing: smoothing)
-      .evaluate(decoded.output, targets: batch.targetOutput, pass)
-  }
-
-  struct Encoded {
-    let blocks: [EncoderBlock.Saved]
-    let finalNorm: LayerNorm.Saved?
-    let output: Matrix
-  }
-
-  struct Decoded {
-    let blocks: [DecoderBlock.Saved]
-    let finalNorm: LayerNorm.Saved?
-    let output: Matrix
-  }
-
-  func encode(
-    _ source: PackedSequences, _ extents: MultiHeadAttention.Extents, _ pass: Pass
-  ) -> Encoded {
-    var x = sourceEmbedding.forward(source, pass)
-    var blocks: [EncoderBlock.Saved] = []
-    for block in encoder {
-      blocks.append(block.forward(x, extents, pass))
-      x = blocks[blocks.count - 1].output
-    }
-    let norm = finalNorms?.encoder.forward(x, inPlace: true, pass)
-    return Encoded(blocks: blocks, finalNorm: norm, output: norm?.output ?? x)
-  }
-
-  func decode(
-    _ target: PackedSequences, memory: Matrix, _ extents: DecoderBlock.Extents, _ pass: Pass
-  ) -> Decoded {
-    var x = targetEmbedding.forward(target, pass)
-    var blocks: [DecoderBlock.Saved] = []
-    for block in decoder {
-      blocks.append(block.forward(x, memory: memory, extents, pass))
-      x = blocks[blocks.count - 1].output
-    }
-    let norm = finalNorms?.decoder.forward(x, inPlace: true, pass)
-    return Decoded(blocks: blocks, finalNorm: norm, output: norm?.output ?? x)
+    let saved = whole.forward(batch, input: [], pass)
+    return whole.loss(batch, saved, smoothing: smoothing, pass)
   }
 }
 
-/// The attention extents of a micro-batch.
-struct BatchExtents {
-  let encoder: MultiHeadAttention.Extents
-  let decoder: DecoderBlock.Extents
-
-  init(_ batch: MicroBatch) {
-    let source = batch.source.offsets
-    let target = batch.targetInput.offsets
-    encoder = MultiHeadAttention.Extents(queries: source, keys: source, causal: false)
-    decoder = DecoderBlock.Extents(
-      own: MultiHeadAttention.Extents(queries: target, keys: target, causal: true),
-      cross: MultiHeadAttention.Extents(queries: target, keys: source, causal: false))
-  }
+/// The name of a block's section and the beginning of its tensors' names.
+private func blockName(_ shape: TransformerShape, _ block: Int) -> String {
+  let isEncoder = block < shape.encoderLayers
+  let layer = isEncoder ? block : block - shape.encoderLayers
+  return "\(isEncoder ? "encoder" : "decoder")/layer_\(twoDigits(layer))"
 }
 
 private func twoDigits(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }

@@ -40,11 +40,12 @@ package final class TranslationSession: StepwiseModel {
     let longest = (0..<sources.count).map(sources.length).max() ?? 0
     let encoderBounds = BatchBounds(tokens: sources.tokens.count, longest: longest)
     let stepBounds = BatchBounds(tokens: limits.hypotheses, longest: 1)
-    let capacity = max(
-      model.arenaCapacity(encoderBounds),
-      model.arenaCapacity(stepBounds) + limits.hypotheses * shape.vocabularySize
-        + max(longest, limits.steps) + 64)
-    pass = Pass(evaluating: weights, arena: Arena(capacity: capacity))
+    let saved = max(
+      model.arenaCapacity(encoderBounds).saved,
+      model.arenaCapacity(stepBounds).saved + limits.hypotheses * shape.vocabularySize + 16)
+    pass = Pass(
+      evaluating: weights, arena: Arena(capacity: saved),
+      scratch: Arena(capacity: Arena.room(max(longest, limits.steps))))
     let rowCount = model.decoder.first?.selfAttention.cachedRowCount ?? 0
     let stepCount = limits.hypotheses * rowCount + 16
     cache = Arena(
@@ -54,7 +55,7 @@ package final class TranslationSession: StepwiseModel {
 
     let extents = MultiHeadAttention.Extents(
       queries: sources.offsets, keys: sources.offsets, causal: false)
-    let encoded = model.encode(sources, extents, pass)
+    let encoded = model.whole.forwardSource(sources, input: nil, extents, pass)
     memory = model.decoder.map { block in
       let projected = block.crossAttention.cacheMemory(encoded.output, pass)
       let kept = cache.matrix(projected.rows, projected.columns)

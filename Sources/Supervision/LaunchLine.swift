@@ -54,7 +54,7 @@ package struct LaunchLine: Equatable, Sendable {
   /// Variables that reach mpirun and, where it passes its own on, its ranks.
   private static let passed: Set<String> = [
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ",
-    "LD_LIBRARY_PATH", "KRB5CCNAME", "NO_COLOR", "TERM",
+    "LD_LIBRARY_PATH", "KRB5CCNAME", "NO_COLOR", "TERM", "LOCKSTEP_CHECK", "LOCKSTEP_FAULT",
   ]
   private static let passedPrefixes = ["OMPI_", "PMIX_", "SLURM_", "HDF5_USE_FILE_LOCKING"]
   /// For mpirun's own connections, never for a rank.

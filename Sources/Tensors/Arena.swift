@@ -11,10 +11,13 @@ package final class Arena {
 
   package var capacity: Int { buffer.count }
 
+  /// What a vector of `count` floats takes: capacities are sums of these.
+  package static func room(_ count: Int) -> Int { (count + 15) & ~15 }
+
   /// Room for `count` floats, 64-byte aligned, contents undefined.
   package func vector(_ count: Int) -> Vector {
     let start = used
-    used += (count + 15) & ~15
+    used += Arena.room(count)
     precondition(used <= buffer.count, "the arena is planned too small: \(used) > \(buffer.count)")
     peak = max(peak, used)
     return buffer.view[start..<start + count]

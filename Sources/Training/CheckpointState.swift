@@ -14,12 +14,14 @@ package struct Progress: Equatable, Sendable {
   package var position = 0
   /// Target tokens trained on.
   package var tokensSeen = 0
+  /// Updates skipped since the last one, because loss or gradient was not finite.
+  package var skippedInARow = 0
 }
 
 /// What rank 0 needs to publish checkpoints: where, and what makes them this run's.
 struct Publisher {
   let store: CheckpointStore
-  let keep: Int
+  let retention: RetentionPolicy
   let runIdentifier: String
   let incarnation: Int
   let configuration: RunConfiguration
@@ -27,52 +29,29 @@ struct Publisher {
   let datasetDigest: String
   let provenance: [String: String]
 
-  fileprivate func header(_ progress: Progress) -> CheckpointHeader {
-    CheckpointHeader(
+  func header(_ progress: Progress, validationLoss: Double?) -> CheckpointHeader {
+    var header = CheckpointHeader(
       step: progress.step, position: progress.position, tokensSeen: progress.tokensSeen,
       seed: configuration.seed, lanes: configuration.batch.lanes, incarnation: incarnation,
-      runIdentifier: runIdentifier, configurationYAML: configuration.resolvedYAML,
-      tokenizerModel: tokenizerModel, datasetDigest: datasetDigest,
+      runIdentifier: runIdentifier, validationLoss: validationLoss,
+      configurationYAML: configuration.resolvedYAML, tokenizerModel: tokenizerModel,
+      datasetDigest: datasetDigest,
       provenance: provenance.merging(["created": Timestamp.now]) { $1 })
-  }
-}
-
-/// The tensors of a save as rank 0 sees them: weights at hand, moments pulled from their owners.
-private struct EngineState: StateSource {
-  let engine: StepEngine
-
-  func read(
-    _ range: Range<Int>, of vector: StateVector, into destination: Vector
-  ) throws(Failure) {
-    switch vector {
-    case .parameters: destination.copy(from: engine.weights[range])
-    case .firstMoment: try engine.optimizer.readMoment(.first, range, into: destination)
-    case .secondMoment: try engine.optimizer.readMoment(.second, range, into: destination)
-    }
+    header.skippedInARow = progress.skippedInARow
+    return header
   }
 }
 
 extension StepEngine {
-  /// Saves a checkpoint and removes old ones; the rank with a publisher writes, the others serve
-  /// their moments.
-  ///
-  /// Collective. Throws: where it writes, what `CheckpointStore` throws; the other ranks are
-  /// through then.
-  func save(_ progress: Progress, _ publisher: Publisher?) throws(Failure) -> SavedCheckpoint? {
-    StepBeacon.set(.saving)
-    defer { StepBeacon.set(.training) }
-    guard let publisher else {
-      for moment in ShardedOptimizer.Moment.allCases {
-        for piece in StateVector.pieces(of: model.layout.count) {
-          try optimizer.readMoment(moment, piece, into: nil)
-        }
-      }
-      return nil
+  /// What this rank alone is responsible for.
+  var ownedPieces: [OwnedPiece] {
+    optimizer.ownedSpans.flatMap { span in
+      [
+        OwnedPiece(.parameters, span, weights[span]),
+        OwnedPiece(.firstMoment, span, optimizer.moment(.first, span)),
+        OwnedPiece(.secondMoment, span, optimizer.moment(.second, span)),
+      ]
     }
-    let saved = try publisher.store.save(
-      publisher.header(progress), layout: model.layout, from: EngineState(engine: self))
-    try publisher.store.retain(newest: publisher.keep)
-    return saved
   }
 
   /// Takes weights and the own moments from a checkpoint of this model.
@@ -80,15 +59,16 @@ extension StepEngine {
   /// Throws: `Failure` (.badData) when the checkpoint is of another model or has no moments.
   func restore(_ checkpoint: Checkpoint) throws(Failure) -> Progress {
     try checkpoint.requireLayout(model.layout)
-    try checkpoint.read(0..<model.layout.count, of: .parameters, into: weights)
-    try optimizer.setMoment(.first) { (range, target) throws(Failure) in
-      try checkpoint.read(range, of: .firstMoment, into: target)
+    for range in weightsToFill {
+      try checkpoint.read(range, of: .parameters, into: weights[range])
     }
-    try optimizer.setMoment(.second) { (range, target) throws(Failure) in
-      try checkpoint.read(range, of: .secondMoment, into: target)
+    for span in optimizer.ownedSpans {
+      try checkpoint.read(span, of: .firstMoment, into: optimizer.moment(.first, span))
+      try checkpoint.read(span, of: .secondMoment, into: optimizer.moment(.second, span))
     }
     let header = checkpoint.header
     return Progress(
-      step: header.step, position: header.position, tokensSeen: header.tokensSeen)
+      step: header.step, position: header.position, tokensSeen: header.tokensSeen,
+      skippedInARow: header.skippedInARow)
   }
 }

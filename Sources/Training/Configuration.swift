@@ -1,4 +1,6 @@
+import Checkpoints
 import Models
+import Parallelism
 
 /// Everything that decides what a run computes and how it is kept: one value, decoded from one YAML
 /// file and the command line, saved with the run and in every checkpoint.
@@ -103,17 +105,36 @@ package struct RunConfiguration: Equatable, Sendable {
   }
 
   package struct ParallelGroup: Equatable, Sendable {
-    /// Copies of the model; nil means one a rank.
+    package enum Exchange: String, CaseIterable, Sendable { case shared, messages, mpi }
+
+    /// Copies of the model; nil means as many as the ranks make.
     package var replicas: Int?
+    package var stages = 1
+    /// Of each stage.
+    package var chunks = 1
+    package var schedule = PipelineSchedule.Kind.oneForwardOneBackward
+    /// Layers of each chunk; nil cuts by cost.
+    package var stageBlocks: [Int]?
+    package var exchange = Exchange.shared
+    /// Steps between two comparisons of all copies of the weights.
+    package var checkEvery = 100
 
     package init() {}
   }
 
   package struct CheckpointGroup: Equatable, Sendable {
-    package var every = 1000
+    package var every = SaveInterval.steps(1000)
     package var keep = 5
+    /// Checkpoints at multiples of this step stay for ever; nil keeps none for that.
+    package var keepEvery: Int?
+    /// So many with the lowest validation loss stay.
+    package var keepBest = 0
 
     package init() {}
+
+    var retention: RetentionPolicy {
+      RetentionPolicy(newest: keep, every: keepEvery, best: keepBest)
+    }
   }
 
   package struct EvaluationGroup: Equatable, Sendable {
@@ -125,6 +146,8 @@ package struct RunConfiguration: Equatable, Sendable {
   package struct RuntimeGroup: Equatable, Sendable {
     /// OpenBLAS core name; nil means the best this CPU supports.
     package var blasKernels: String?
+    /// Seconds a rank may wait for another before it says so.
+    package var stallSeconds = 60
 
     package init() {}
   }

@@ -131,6 +131,11 @@ struct ConfigurationDecoder {
       "parallel.replicas is \(configuration.parallel.replicas ?? 1), but there are only"
         + " \(batch.lanes) lanes (batch.lanes) to share")
     try require(
+      configuration.parallel.exchange != .mpi || configuration.parallel.stages == 1,
+      "parallel.exchange",
+      "parallel.exchange mpi sums over all ranks, but parallel.stages"
+        + " \(configuration.parallel.stages) gives them different parameters; use shared")
+    try require(
       schedule.kind == .noam || schedule.peak != nil, "schedule.kind",
       "schedule.kind \(schedule.kind.rawValue) needs schedule.peak, the learning rate at the end"
         + " of the rise")

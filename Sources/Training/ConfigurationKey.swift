@@ -158,18 +158,47 @@ extension ConfigurationKey {
   private static let operation: [ConfigurationKey] = [
     .init(
       "parallel.replicas", \.parallel.replicas, .orAutomatic(.integer(1...65_536)),
-      "Copies of the model that share the lanes; auto is one a rank.", .free),
+      "Copies of the model that share the lanes; auto is as many as the ranks make.", .free),
     .init(
-      "checkpoint.every", \.checkpoint.every, .integer(1...1_000_000_000),
-      "Steps between two checkpoints; the last step has one too.", .free),
+      "parallel.stages", \.parallel.stages, .integer(1...65_536),
+      "Parts a copy of the model is cut into, one a rank: ranks = replicas x stages.", .free),
+    .init(
+      "parallel.schedule", \.parallel.schedule, .choice,
+      "How micro-batches run through the stages; 1f1b keeps the fewest in memory.", .free),
+    .init(
+      "parallel.chunks", \.parallel.chunks, .integer(1...1000),
+      "Pieces of the model on each stage, for the interleaved schedule.", .free),
+    .init(
+      "parallel.stage_blocks", \.parallel.stageBlocks, .orAutomatic(.counts),
+      "Layers of each stage, as in 4,4,2,2; auto cuts by cost.", .free),
+    .init(
+      "parallel.exchange", \.parallel.exchange, .choice,
+      "shared memory in a node, messages everywhere, or mpi: sums whose bits depend on ranks.",
+      .free),
+    .init(
+      "parallel.check_every", \.parallel.checkEvery, .integer(1...1_000_000_000),
+      "Steps between two comparisons of all copies of the weights.", .free),
+    .init(
+      "checkpoint.every", \.checkpoint.every, .interval,
+      "Steps between two checkpoints (1000), seconds (600s), or auto; the last step has one too.",
+      .free),
     .init(
       "checkpoint.keep", \.checkpoint.keep, .integer(1...1_000_000),
       "Newest checkpoints that stay; two always do, so that one can be damaged.", .free),
+    .init(
+      "checkpoint.keep_every", \.checkpoint.keepEvery, .orNull(.integer(1...1_000_000_000)),
+      "Checkpoints of every so many steps stay for good; null keeps none for that.", .free),
+    .init(
+      "checkpoint.keep_best", \.checkpoint.keepBest, .integer(0...1_000_000),
+      "So many checkpoints with the lowest validation loss stay besides.", .free),
     .init(
       "evaluation.every", \.evaluation.every, .integer(1...1_000_000_000),
       "Steps between two measurements of the validation loss.", .free),
     .init(
       "runtime.blas_kernels", \.runtime.blasKernels, .orAutomatic(.word),
       "OpenBLAS kernel set (SkylakeX, Haswell, ...); auto is the best of this CPU.", .free),
+    .init(
+      "runtime.stall_seconds", \.runtime.stallSeconds, .integer(1...1_000_000),
+      "Seconds a rank may wait for others before it says for whom.", .free),
   ]
 }

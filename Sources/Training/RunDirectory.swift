@@ -86,6 +86,11 @@ package final class RunDirectory: Sendable {
     try FileSystem.writeAtomically(Array(configuration.resolvedYAML.utf8), to: paths.configuration)
   }
 
+  /// The number of the launch that opened the directory last; 0 where none can be read.
+  static func lastIncarnation(of paths: RunPaths) -> Int {
+    (try? lastIncarnation(paths.incarnation)) ?? 0
+  }
+
   package static func lastIncarnation(_ path: String) throws(Failure) -> Int {
     guard FileManager.default.fileExists(atPath: path) else { return 0 }
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {

@@ -65,7 +65,10 @@ package struct StepBenchmark {
       model, bounds: bounds, settings: StepEngine.Settings(configuration),
       communicator: communicator)
     batches = Array(all[engine.ownMicroBatches])
-    model.layout.initialize(engine.weights, seed: configuration.seed)
+    for range in engine.weightsToFill {
+      model.layout.initialize(engine.weights, in: range, seed: configuration.seed)
+    }
+    try communicator.nodeBarrier()
   }
 
   /// Runs one warm-up step and `steps` measured ones.
@@ -137,11 +140,12 @@ package struct StepBenchmark {
     }
     return MicroBatch(pairs: (0..<sentences).map { _ in (source: sentence(), target: sentence()) })
   }
+}
 
-  private func median(_ values: [Double]) -> Double {
-    let sorted = values.sorted()
-    return sorted.isEmpty ? 0 : (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
-  }
+/// The middle value, or the mean of the two in the middle; 0 without values.
+func median(_ values: [Double]) -> Double {
+  let sorted = values.sorted()
+  return sorted.isEmpty ? 0 : (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
 }
 
 /// The most memory this process ever had resident.

@@ -21,9 +21,11 @@ package final class StepEngine {
     package var smoothing: Float
     package var adam: Adam
     package var clipNorm: Double
+    package var parallel: RunConfiguration.ParallelGroup
 
     package init(_ configuration: RunConfiguration) {
       seed = configuration.seed
+      parallel = configuration.parallel
       lanes = configuration.batch.lanes
       microBatchesPerLane = configuration.batch.microBatches
       dropout = Float(configuration.model.dropout)
@@ -59,55 +61,92 @@ package final class StepEngine {
   }
 
   package let model: Transformer
+  package let plan: StagePlan
   /// Of the last step.
   package private(set) var phases = Phases()
   package let optimizer: ShardedOptimizer
+  package let ownership: OwnershipMap
   private let settings: Settings
-  private let communicator: any Communicator
-  private let assignment: LaneAssignment
-  private let weightStorage: FloatBuffer
-  private let accumulator: LaneAccumulator
-  private let reducer: GradientReducer
-  private let arena: Arena
+  let communicator: any Communicator
+  private let weightMemory: NodeMemory
+  private let exchange: GradientExchange
+  private let executor: StageExecutor
+  private let copies: ReplicaCheck
 
-  /// Throws: `Failure` (.configuration) when there are more ranks than lanes.
+  /// Collective. Throws: `Failure` (.configuration) when ranks, stages, lanes and layers do not fit
+  /// together; what `shareNodeMemory` throws.
   package init(
     _ model: Transformer, bounds: BatchBounds, settings: Settings,
     communicator: any Communicator
   ) throws(Failure) {
-    let assignment = try LaneAssignment(lanes: settings.lanes, replicas: communicator.size)
-    let ownership = OwnershipMap(parameterCount: model.layout.count, ranks: communicator.size)
+    let nodes = communicator.nodes.nodeOfRank
+    let plan = try StagePlan(
+      model, settings.plan, bounds: bounds, nodeOfRank: nodes, rank: communicator.rank)
     self.model = model
+    self.plan = plan
     self.settings = settings
     self.communicator = communicator
-    self.assignment = assignment
-    weightStorage = FloatBuffer(count: model.layout.count)
-    accumulator = LaneAccumulator(
-      lanes: assignment.lanes(of: communicator.rank), parameterCount: model.layout.count)
-    reducer = GradientReducer(
-      communicator: communicator, assignment: assignment, ownership: ownership)
+    ownership = OwnershipMap(
+      sections: plan.sections, stageOfSection: plan.stageOfSection,
+      ranksOfStage: (0..<plan.grid.stages).map { plan.grid.ranks(ofStage: $0) })
+    let gradients = try communicator.shareNodeMemory(count: plan.layout.count, "gradients")
+    let leads = communicator.nodeRanks[0] == communicator.rank
+    weightMemory = try communicator.shareNodeMemory(
+      count: leads ? model.layout.count : 0, "weights")
+    exchange = GradientExchange(
+      communicator: communicator,
+      group: ExchangeGroup(
+        ranks: plan.grid.ranks(ofStage: plan.stage), nodeOfRank: nodes, replica: plan.replica),
+      stage: plan.stage, layouts: plan.layouts, memory: gradients,
+      counters: try communicator.shareNodeCounters(count: plan.sections.count),
+      ownership: ownership, completionOrder: plan.completionOrder,
+      usesMPI: settings.parallel.exchange == .mpi)
     optimizer = ShardedOptimizer(
-      communicator: communicator, ownership: ownership, adam: settings.adam,
-      clipNorm: settings.clipNorm)
-    arena = Arena(capacity: model.arenaCapacity(bounds))
+      communicator: communicator, ownership: ownership, usersOfSection: plan.usersOfSection,
+      adam: settings.adam, clipNorm: settings.clipNorm)
+    executor = StageExecutor(
+      plan, bounds: bounds, communicator: communicator,
+      weights: weightMemory.vector(of: communicator.nodeRanks[0]),
+      gradients: gradients.vector(of: communicator.rank))
+    copies = ReplicaCheck(
+      communicator: communicator, layout: model.layout, usersOfSection: plan.usersOfSection,
+      stageOfRank: nodes.indices.map { plan.grid.stage(of: $0) },
+      ownedSpans: optimizer.ownedSpans)
   }
 
-  /// All parameters, in layout order.
-  package var weights: Vector { weightStorage.view }
+  /// All parameters, in layout order; those of stages on other nodes only are not there.
+  package var weights: Vector { weightMemory.vector(of: communicator.nodeRanks[0]) }
 
-  /// Which of a step's micro-batches this rank computes.
+  /// The parameters this rank fills, so that the ranks of a node together have all that the node
+  /// computes with; only such as this rank computes with itself.
+  package var weightsToFill: [Range<Int>] {
+    let users = plan.usersOfSection
+    return plan.sections.indices.filter { section in
+      let ranks = communicator.nodeRanks.filter {
+        users[section].contains(plan.grid.stage(of: $0))
+      }
+      return !ranks.isEmpty && ranks[section % ranks.count] == communicator.rank
+    }.map { plan.sections[$0] }
+  }
+
+  /// Which of a step's micro-batches this rank's replica computes.
   package var ownMicroBatches: Range<Int> {
-    let lanes = accumulator.lanes
     let each = settings.microBatchesPerLane
-    return lanes.lowerBound * each..<lanes.upperBound * each
+    return plan.lanes.lowerBound * each..<plan.lanes.upperBound * each
   }
 
-  /// What this rank keeps in memory, in bytes, by purpose.
+  /// What this rank keeps in memory, in bytes, by purpose. The weights of a node lie there once;
+  /// each of its ranks counts those it computes with, divided by the ranks that share them.
   package var memory: [(name: String, byteCount: Int)] {
-    [
-      ("weights", weightStorage.count * 4), ("gradients", accumulator.byteCount),
-      ("moments", optimizer.byteCount), ("activations", arena.capacity * 4),
-      ("exchange", reducer.byteCount),
+    let users = plan.usersOfSection
+    let onNode = communicator.nodeRanks.map { plan.grid.stage(of: $0) }
+    let weights = plan.sections.indices.filter { users[$0].contains(plan.stage) }.map { section in
+      plan.sections[section].count * 4 / onNode.filter { users[section].contains($0) }.count
+    }
+    return [
+      ("weights", weights.reduce(0, +)), ("gradients", plan.layout.count * 4),
+      ("moments", optimizer.byteCount), ("activations", executor.byteCount),
+      ("buffers", exchange.byteCount),
     ]
   }
 
@@ -122,47 +161,64 @@ package final class StepEngine {
     _ number: Int, microBatches: [MicroBatch], targetTokens: Int, learningRate: Double
   ) throws(Failure) -> Outcome {
     let watch = Stopwatch()
-    let laneLosses = computeLanes(number, microBatches, targetTokens)
+    communicator.waits.setStep(number)
+    let isChecked = number.isMultiple(of: settings.parallel.checkEvery)
+    if isChecked, !copies.remembers { copies.remember(weights) }
+    try exchange.begin(step: number)
+    let losses = try executor.train(
+      microBatches,
+      StageExecutor.Step(
+        seed: settings.seed, number: number, lanes: plan.lanes,
+        dropout: Dropout(probability: settings.dropout),
+        objective: ModelChunk.Objective(
+          smoothing: settings.smoothing, gradientScale: 1 / Float(targetTokens)))
+    ) { (section) throws(Failure) in try exchange.completed(section: section) }
     phases.lanes = watch.seconds
-    let gradient = try reducer.reduce(accumulator)
+    try exchange.finish()
     phases.exchange = watch.seconds - phases.lanes
+    if isChecked { try compareCopies(step: number) }
     let update = try optimizer.step(
-      weights: weights, gradient: gradient, step: number, learningRate: learningRate)
+      weights: weights, gradient: exchange.gradient, chunkSums: exchange.chunkSums, step: number,
+      learningRate: learningRate)
+    noteCopies(after: number, isUpdated: update.isUpdated)
     phases.update = watch.seconds - phases.exchange - phases.lanes
     let sums = try LaneSums.reduce(
-      laneLosses.map { [$0.smoothed, $0.negativeLogLikelihood] }, assignment: assignment,
-      over: communicator)
+      losses.map { [$0.smoothed, $0.negativeLogLikelihood] }, assignment: plan.assignment,
+      from: plan.grid.ranks(ofStage: plan.placement.lastStage), over: communicator)
     return Outcome(
       loss: sums[0] / Double(targetTokens), crossEntropy: sums[1] / Double(targetTokens),
       gradientNorm: update.gradientNorm, isUpdated: update.isUpdated)
   }
 
-  /// The loss of a micro-batch under the current weights, without dropout or smoothing.
-  package func evaluate(_ batch: MicroBatch) -> LossSum {
-    model.evaluate(batch, smoothing: 0, Pass(evaluating: weights, arena: arena))
+  /// Compares all copies of the weights with each other and with what their owners wrote.
+  ///
+  /// Collective. Throws: `Failure` (.outOfLockstep), the same on every rank, where they differ.
+  package func compareCopies(step: Int) throws(Failure) {
+    try copies.compare(weights, step: step)
   }
 
-  /// Forward and backward of every own lane; leaves their gradients in the accumulator.
-  private func computeLanes(
-    _ number: Int, _ microBatches: [MicroBatch], _ targetTokens: Int
-  ) -> [LossSum] {
-    precondition(microBatches.count == ownMicroBatches.count, "the micro-batches of the own lanes")
-    let dropout = Dropout(probability: settings.dropout)
-    var next = microBatches.makeIterator()
-    return accumulator.lanes.map { lane in
-      let gradient = accumulator.gradient(for: lane)
-      var loss = LossSum()
-      for index in 0..<settings.microBatchesPerLane {
-        guard let batch = next.next() else { preconditionFailure("counted above") }
-        let place = Pass.Place(
-          seed: settings.seed, step: number, lane: lane, microBatch: index)
-        loss += model.train(
-          batch, smoothing: settings.smoothing, gradientScale: 1 / Float(targetTokens),
-          Pass(weights: weights, arena: arena, dropout: dropout, place: place),
-          GradientTarget(gradient, accumulates: index > 0))
-      }
-      accumulator.finish(lane: lane)
-      return loss
-    }
+  /// Before a step that is checked the owners note what they wrote.
+  private func noteCopies(after step: Int, isUpdated: Bool) {
+    guard (step + 1).isMultiple(of: settings.parallel.checkEvery) else { return copies.forget() }
+    if isUpdated || !copies.remembers { copies.remember(weights) }
+  }
+
+  /// The losses of micro-batches under the current weights, without dropout or smoothing.
+  ///
+  /// Collective over the stages of the replica, which give the same micro-batches. Returns: on the
+  /// last stage one a micro-batch, elsewhere nothing.
+  package func evaluate(_ batches: [MicroBatch]) throws(Failure) -> [LossSum] {
+    try executor.evaluate(batches)
+  }
+}
+
+extension StepEngine.Settings {
+  fileprivate var plan: StagePlan.Settings {
+    var plan = StagePlan.Settings(lanes: lanes, microBatchesPerLane: microBatchesPerLane)
+    plan.stages = parallel.stages
+    plan.chunksPerStage = parallel.chunks
+    plan.kind = parallel.schedule
+    plan.stageBlocks = parallel.stageBlocks
+    return plan
   }
 }

@@ -11,7 +11,7 @@ package struct Validation {
 
   package var isEmpty: Bool { plan.microBatches.isEmpty }
 
-  /// Micro-batch i is computed by rank i modulo the rank count; the sums are taken in plan order.
+  /// Micro-batch i is computed by replica i modulo their number; the sums are taken in plan order.
   ///
   /// Collective.
   package func run(
@@ -19,22 +19,25 @@ package struct Validation {
   ) throws(Failure) -> (crossEntropy: Double, tokens: Int) {
     StepBeacon.set(.evaluating)
     defer { StepBeacon.set(.training) }
-    let size = communicator.size
-    let own = try communicator.together { () throws(Failure) in
-      var sums: [Double] = []
-      for index in stride(from: communicator.rank, to: plan.microBatches.count, by: size) {
-        let loss = engine.evaluate(try plan.load(plan.microBatches[index]))
-        sums += [loss.negativeLogLikelihood, Double(loss.tokens)]
-      }
-      return sums
+    try communicator.declare("a validation")
+    let grid = engine.plan.grid
+    let indices = stride(from: engine.plan.replica, to: plan.microBatches.count, by: grid.replicas)
+    let batches = try communicator.together { () throws(Failure) in
+      var batches: [MicroBatch] = []
+      for index in indices { batches.append(try plan.load(plan.microBatches[index])) }
+      return batches
+    }
+    let own = try engine.evaluate(batches).flatMap { loss in
+      [loss.negativeLogLikelihood, Double(loss.tokens)]
     }
     let all = try communicator.allGather(own)
+    let ranks = grid.ranks(ofStage: grid.stages - 1)
     var total = 0.0
     var tokens = 0.0
     for index in plan.microBatches.indices {
-      let place = index / size * 2
-      total += all[index % size][place]
-      tokens += all[index % size][place + 1]
+      let place = index / grid.replicas * 2
+      total += all[ranks[index % grid.replicas]][place]
+      tokens += all[ranks[index % grid.replicas]][place + 1]
     }
     return (tokens > 0 ? total / tokens : 0, Int(tokens))
   }

@@ -9,7 +9,7 @@ import Training
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measure speed on this machine.",
-    subcommands: [BenchStepCommand.self])
+    subcommands: [BenchStepCommand.self, BenchExchangeCommand.self])
 }
 
 /// `lockstep bench step`: whole training steps, alone or under mpirun.

@@ -80,9 +80,15 @@ struct TrainCommand: ParsableCommand {
         throw ArgumentParser.ExitCode(code.rawValue)
       }
     } catch let failure as Failure where communicator.size > 1 {
-      // The others wait for this rank: end them too.
       Pulse.end()
-      CommandLineEntry.say("rank \(communicator.rank): \(failure.message)")
+      if failure.exitCode == .outOfLockstep {
+        // Every rank knows it; the first says it before anybody ends the others.
+        CommandLineEntry.say(communicator.rank == 0 ? failure.message : nil)
+        try? communicator.barrier()
+      } else {
+        // The others wait for this rank: end them too.
+        CommandLineEntry.say("rank \(communicator.rank): \(failure.message)")
+      }
       communicator.abort(failure.exitCode)
       throw ArgumentParser.ExitCode(failure.exitCode.rawValue)
     }

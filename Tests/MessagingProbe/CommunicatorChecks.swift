@@ -14,10 +14,16 @@ package func checkEveryOperation(of communicator: any Communicator) throws(Failu
   try checks.exchangesWithEveryone()
   try checks.keepsTheOrderOfMessages()
   try checks.completesVectorsInPlace()
+  try checks.sumsInPlace()
+  try checks.keepsChannelsApart()
+  try checks.waitsInAnyOrder()
+  try checks.sharesMemoryWithItsNode()
+  try checks.countsForItsNode()
+  try checks.meetsItsNode()
   try communicator.barrier()
 }
 
-private struct CommunicatorChecks {
+struct CommunicatorChecks {
   let communicator: any Communicator
   var rank: Int { communicator.rank }
   var size: Int { communicator.size }

@@ -4,13 +4,39 @@ import MessagingProbe
 import Tensors
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct ThreadedCommunicatorTests {
+@Suite(.timeLimit(.minutes(10))) struct ThreadedCommunicatorTests {
   @Test(arguments: [1, 2, 3, 5, 8]) func everyOperationGivesWhatItMust(ranks: Int) throws {
     let seen = try withRanks(ranks) { communicator in
       try checkEveryOperation(of: communicator)
       return communicator.rank
     }
     #expect(seen == Array(0..<ranks))
+  }
+
+  @Test(arguments: [[2, 1, 1], [1, 3], [1, 1, 1], [2, 3, 2]])
+  func nodesChangeNothing(layout: [Int]) throws {
+    let ranks = layout.reduce(0, +)
+    let nodes = try withRanks(ranks, nodes: layout) { communicator in
+      try checkEveryOperation(of: communicator)
+      return communicator.nodeRanks
+    }
+    #expect(nodes.map(\.count) == layout.flatMap { Array(repeating: $0, count: $0) })
+    #expect(nodes.allSatisfy { $0 == Array($0[0]..<$0[0] + $0.count) })
+  }
+
+  @Test func everyRankCanBeANodeOfItsOwn() throws {
+    let nodes = try withRanks(3) { communicator in
+      communicator.separateNodes()
+      try checkEveryOperation(of: communicator)
+      return communicator.nodes
+    }
+    #expect(nodes == Array(repeating: NodeTopology(nodeOfRank: [0, 1, 2]), count: 3))
+  }
+
+  @Test func nodesAreNumberedByTheirLowestRank() {
+    let nodes = NodeTopology(nodeOfRank: [0, 1, 0, 2, 1])
+    #expect(nodes.count == 3)
+    #expect((0..<3).map(nodes.ranks(of:)) == [[0, 2], [1, 4], [3]])
   }
 
   @Test func aRankAloneGivesWhatItMust() throws {

@@ -61,13 +61,14 @@ import Testing
     // Zero biases and unit scales hide errors: move everything off its special value.
     let stream = RandomStream(seed: 9, purpose: .sampling, site: 0)
     for i in 0..<count { weights.view.base[i] += Float(stream.uniform(at: i) - 0.5) * 0.2 }
-    let arena = Arena(capacity: model.arenaCapacity(BatchBounds(Self.batch)))
     let place = Pass.Place(seed: 11, step: 7, lane: 3, microBatch: 1)
     let scale: Float = 0.125
+    let arenas = model.whole.arenas(for: Self.batch)
     let loss = model.train(
-      Self.batch, smoothing: 0.1, gradientScale: scale,
+      Self.batch, ModelChunk.Objective(smoothing: 0.1, gradientScale: scale),
       Pass(
-        weights: weights.view, arena: arena, dropout: Dropout(probability: dropout), place: place),
+        weights: weights.view, arena: arenas.saved, scratch: arenas.scratch,
+        dropout: Dropout(probability: dropout), place: place),
       GradientTarget(gradient.view, accumulates: false))
 
     let twin = ReferenceTransformer(model, dropout: dropout, place: place)
@@ -106,14 +107,13 @@ import Testing
     let count = model.layout.count
     let weights = FloatBuffer(count: count)
     model.layout.initialize(weights.view, seed: 3)
-    let arena = Arena(capacity: model.arenaCapacity(BatchBounds(Self.batch)))
     let once = FloatBuffer(count: count)
     let twice = FloatBuffer(count: count)
     once.view.fill(.nan)
-    let pass = Pass(evaluating: weights.view, arena: arena)
+    let pass = model.evaluatingPass(weights.view, for: Self.batch)
     for (target, accumulates) in [(once.view, false), (twice.view, false), (twice.view, true)] {
       _ = model.train(
-        Self.batch, smoothing: 0.1, gradientScale: 1, pass,
+        Self.batch, ModelChunk.Objective(smoothing: 0.1, gradientScale: 1), pass,
         GradientTarget(target, accumulates: accumulates))
     }
     for (one, two) in zip(once.view.array, twice.view.array) {
@@ -132,9 +132,8 @@ import Testing
         var batch = MicroBatch(pairs: [(source: [5, 6, 7], target: target)])
         batch.targetInput = PackedSequences([Array(batch.targetInput.tokens.prefix(length))])
         batch.targetOutput = Array(repeating: 9, count: length)
-        let arena = Arena(capacity: model.arenaCapacity(BatchBounds(batch)))
         return model.evaluate(
-          batch, smoothing: 0, Pass(evaluating: weights.view, arena: arena)
+          batch, smoothing: 0, model.evaluatingPass(weights.view, for: batch)
         ).smoothed
       }
     }
@@ -148,25 +147,6 @@ import Testing
       #expect(Array(other[...t]) == Array(reference[...t]))
       #expect(other[t + 1] != reference[t + 1])
     }
-  }
-
-  /// The plan covers what a micro-batch uses, and not much more.
-  @Test(arguments: Variant.allCases)
-  func arenaPlanIsTight(variant: Variant) {
-    let model = Transformer(variant.shape, longestSequence: 64)
-    let weights = FloatBuffer(count: model.layout.count)
-    let gradient = FloatBuffer(count: model.layout.count)
-    model.layout.initialize(weights.view, seed: 1)
-    let pairs = (0..<20).map { i in
-      (source: [Int32](repeating: 4, count: 8), target: [Int32](repeating: 5, count: 8))
-    }
-    let batch = MicroBatch(pairs: pairs)
-    let plan = model.arenaCapacity(BatchBounds(batch))
-    let arena = Arena(capacity: plan)
-    _ = model.train(
-      batch, smoothing: 0, gradientScale: 1, Pass(evaluating: weights.view, arena: arena),
-      GradientTarget(gradient.view, accumulates: false))
-    #expect(Double(plan) < 1.25 * Double(arena.peak))
   }
 }
 

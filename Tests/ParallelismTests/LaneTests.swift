@@ -62,58 +62,6 @@ func recursiveSum(_ values: [Float]) -> Float {
     #expect(LaneTree.sum(values) == recursive(values[...]))
   }
 
-  @Test(arguments: [1, 2, 4, 8, 16, 32, 64]) func aReplicaHoldsFewGradients(lanes: Int) throws {
-    for replicas in 1...lanes {
-      let assignment = try LaneAssignment(lanes: lanes, replicas: replicas)
-      for replica in 0..<replicas {
-        let range = assignment.lanes(of: replica)
-        let accumulator = LaneAccumulator(lanes: range, parameterCount: 3)
-        // log2 + 1 for subtrees; a range that begins inside of one has more partial sums.
-        let logarithm = Int.bitWidth - (range.count - 1).leadingZeroBitCount
-        if LaneTree.canonicalNodes(range).count == 1 {
-          #expect(accumulator.gradientCount == logarithm + 1)
-        }
-        #expect(accumulator.gradientCount <= min(range.count, logarithm + 2))
-        #expect(accumulator.byteCount == accumulator.gradientCount * 64)
-      }
-    }
-  }
-
-  @Test func anAccumulatorHoldsSubtreeSumsEveryStep() {
-    let random = RandomStream(seed: 4, purpose: .synthesis, site: 0)
-    let accumulator = LaneAccumulator(lanes: 3..<6, parameterCount: 19)
-    for step in 0..<3 {
-      var lanes: [[Float]] = []
-      for lane in 3..<6 {
-        let gradient = accumulator.gradient(for: lane)
-        for i in 0..<19 {
-          gradient.base[i] = Float(random.uniform(at: (step * 8 + lane) * 19 + i))
-        }
-        lanes.append(gradient.array)
-        accumulator.finish(lane: lane)
-      }
-      let nodes = accumulator.nodes
-      #expect(nodes.map(\.node.lanes) == [3..<4, 4..<6])
-      #expect(nodes[0].gradient.array == lanes[0])
-      #expect(nodes[1].gradient.array == zip(lanes[1], lanes[2]).map { $0 + $1 })
-    }
-  }
-
-  @Test(arguments: [0, 1, 17, 16_384, 16_385, 50_001, 1_000_003])
-  func spansAreWholeChunksInRankOrder(count: Int) {
-    for ranks in 1...17 {
-      let spans = OwnershipMap(parameterCount: count, ranks: ranks).spans
-      #expect(spans.count == ranks)
-      #expect(spans.first?.lowerBound == 0 && spans.last?.upperBound == count)
-      for (left, right) in zip(spans, spans.dropFirst()) {
-        #expect(left.upperBound == right.lowerBound)
-        #expect(left.upperBound % reductionChunkCount == 0 || left.upperBound == count)
-        #expect(left.count + reductionChunkCount > right.count)
-      }
-      #expect((spans.map(\.count).max() ?? 0) - (count / ranks) <= reductionChunkCount)
-    }
-  }
-
   @Test(arguments: [1, 2, 3, 5, 8]) func laneSumsDoNotDependOnTheReplicas(replicas: Int) throws {
     let random = RandomStream(seed: 9, purpose: .synthesis, site: 0)
     let losses = (0..<8).map { [random.uniform(at: $0), Double($0 * 100 + 7)] }
@@ -121,7 +69,7 @@ func recursiveSum(_ values: [Float]) -> Float {
       let assignment = try LaneAssignment(lanes: 8, replicas: replicas)
       return try LaneSums.reduce(
         Array(losses[assignment.lanes(of: communicator.rank)]), assignment: assignment,
-        over: communicator)
+        from: Array(0..<replicas), over: communicator)
     }
     let expected = [LaneTree.sum(losses.map { $0[0] }), LaneTree.sum(losses.map { $0[1] })]
     for sum in sums { #expect(sum == expected) }

@@ -5,11 +5,10 @@ import Parallelism
 import Tensors
 import Testing
 
-/// The promise of the product: the number of ranks is not an input of a step.
+/// The promise of the product: ranks, nodes and stages are not inputs of a step.
 @Suite(.timeLimit(.minutes(5))) struct LockstepTests {
-  /// Everything a rank can see after some steps.
+  /// Everything a job can see after some steps.
   private struct Result: Sendable {
-    var gradient: [UInt32] = []
     var norms: [UInt64] = []
     var scales: [UInt64] = []
     var weights: [UInt32] = []
@@ -18,12 +17,27 @@ import Testing
     /// The parts that differ, by name: the numbers themselves would fill the screen.
     func differences(from other: Result) -> [String] {
       let parts = [
-        ("gradient", gradient == other.gradient), ("norms", norms == other.norms),
-        ("scales", scales == other.scales), ("weights", weights == other.weights),
-        ("moments", moments == other.moments),
+        ("norms", norms == other.norms), ("scales", scales == other.scales),
+        ("weights", weights == other.weights), ("moments", moments == other.moments),
       ]
       return parts.filter { !$0.1 }.map(\.0)
     }
+  }
+
+  /// A model of a few sections over a layout of ranks.
+  private struct Job: Sendable {
+    var sections = [0..<7, 7..<16_400, 16_400..<50_001]
+    var lanes = 8
+    var nodeSizes: [Int]
+    var stages = 1
+    var bucketCount = 20_000
+    var steps = 3
+    var clipNorm = 1.0
+    var poison: (step: Int, lane: Int)?
+
+    var parameterCount: Int { sections[sections.count - 1].upperBound }
+    var ranks: Int { nodeSizes.reduce(0, +) }
+    func stage(of section: Int) -> Int { section * stages / sections.count }
   }
 
   private static let random = RandomStream(seed: 21, purpose: .synthesis, site: 7)
@@ -36,80 +50,142 @@ import Testing
   }
 
   /// The gradient of a lane depends on the weights, as a real one does.
-  private static func fill(_ gradient: Vector, weights: Vector, step: Int, lane: Int) {
-    for i in 0..<gradient.count {
-      gradient.base[i] = noise((step * 64 + lane) * 65_536 + i) + weights.base[i] * 0.125
+  private static func fill(
+    _ gradient: GradientPart, weights: Vector, step: Int, lane: Int
+  ) {
+    for i in 0..<gradient.vector.count {
+      let parameter = gradient.origin + i
+      gradient.vector.base[i] =
+        noise((step * 64 + lane) * 65_536 + parameter) + weights.base[parameter] * 0.125
     }
   }
 
-  /// Some steps on some ranks; each rank's view of the outcome.
-  private func train(
-    count: Int, lanes: Int, replicas: Int, steps: Int, pieceCount: Int, clipNorm: Double = 1
-  ) throws -> [Result] {
-    try withRanks(replicas) { communicator in
-      let assignment = try LaneAssignment(lanes: lanes, replicas: replicas)
-      let ownership = OwnershipMap(parameterCount: count, ranks: replicas)
-      let accumulator = LaneAccumulator(
-        lanes: assignment.lanes(of: communicator.rank), parameterCount: count)
-      let reducer = GradientReducer(
-        communicator: communicator, assignment: assignment, ownership: ownership,
-        pieceCount: pieceCount)
-      let optimizer = ShardedOptimizer(
-        communicator: communicator, ownership: ownership, adam: Adam(weightDecay: 0.01),
-        clipNorm: clipNorm)
-      let room = FloatBuffer(count: 2 * count)
-      let weights = room.view[0..<count]
-      let whole = room.view[count..<2 * count]
-      for i in 0..<count { weights.base[i] = Self.noise(i) }
-      var result = Result()
-      for step in 1...steps {
-        for lane in accumulator.lanes {
-          Self.fill(accumulator.gradient(for: lane), weights: weights, step: step, lane: lane)
-          accumulator.finish(lane: lane)
+  /// One rank's part of a job.
+  private static func train(
+    _ job: Job, _ communicator: any Communicator
+  ) throws -> (result: Result, spans: [Range<Int>]) {
+    let rank = communicator.rank
+    let replicas = job.ranks / job.stages
+    let (replica, stage) = (rank / job.stages, rank % job.stages)
+    let assignment = try LaneAssignment(lanes: job.lanes, replicas: replicas)
+    let ranksOfStage = (0..<job.stages).map { stage in
+      (0..<replicas).map { $0 * job.stages + stage }
+    }
+    let own = job.sections.indices.filter { job.stage(of: $0) == stage }
+    let ownership = OwnershipMap(
+      sections: job.sections, stageOfSection: job.sections.indices.map { job.stage(of: $0) },
+      ranksOfStage: ranksOfStage, bucketCount: job.bucketCount)
+    let parts = own.map { (parameters: job.sections[$0], openLanes: 1 + $0 % 2) }
+    let layouts = (0..<replicas).map {
+      GradientLayout(lanes: assignment.lanes(of: $0), parts: parts)
+    }
+    let layout = layouts[replica]
+    let gradients = try communicator.shareNodeMemory(count: layout.count, "gradients")
+    let leads = communicator.nodeRanks[0] == rank
+    let weights = try communicator.shareNodeMemory(
+      count: leads ? job.parameterCount : 0, "weights"
+    ).vector(of: communicator.nodeRanks[0])
+    let exchange = GradientExchange(
+      communicator: communicator,
+      group: ExchangeGroup(
+        ranks: ranksOfStage[stage], nodeOfRank: communicator.nodes.nodeOfRank, replica: replica),
+      stage: stage, layouts: layouts, memory: gradients,
+      counters: try communicator.shareNodeCounters(count: job.sections.count),
+      ownership: ownership, completionOrder: own.reversed())
+    let optimizer = ShardedOptimizer(
+      communicator: communicator, ownership: ownership,
+      // The first section is used by all stages, as a shared embedding is.
+      usersOfSection: job.sections.indices.map { section in
+        section == 0 ? Array(0..<job.stages) : [job.stage(of: section)]
+      }, adam: Adam(weightDecay: 0.01), clipNorm: job.clipNorm)
+    if leads { for i in 0..<job.parameterCount { weights.base[i] = noise(i) } }
+    try communicator.nodeBarrier()
+
+    let memory = gradients.vector(of: rank)
+    var result = Result()
+    for step in 1...job.steps {
+      try exchange.begin(step: step)
+      for lane in layout.parts[0].plan.lanes {
+        for part in layout.parts.indices {
+          let gradient = layout.gradient(of: lane, part: part, in: memory)
+          fill(gradient, weights: weights, step: step, lane: lane)
+          if let poison = job.poison, poison == (step, lane) { gradient.vector.base[3] = .nan }
+          layout.complete(lane, layout.parts[part].parameters, in: memory)
         }
-        let gradient = try reducer.reduce(accumulator)
-        whole[optimizer.ownedSpan].copy(from: gradient)
-        let outcome = try optimizer.step(
-          weights: weights, gradient: gradient, step: step, learningRate: 0.01)
-        #expect(outcome.isUpdated)
-        result.norms.append(outcome.gradientNorm.bitPattern)
-        result.scales.append(outcome.clipScale.bitPattern)
       }
-      try communicator.allGatherInPlace(whole, spans: ownership.spans)
-      result.gradient = whole.array.map(\.bitPattern)
-      result.weights = weights.array.map(\.bitPattern)
-      for moment in ShardedOptimizer.Moment.allCases {
-        whole[optimizer.ownedSpan].copy(from: optimizer.owned(moment))
-        try communicator.allGatherInPlace(whole, spans: ownership.spans)
-        result.moments.append(whole.array.map(\.bitPattern))
-      }
-      return result
+      for section in own.reversed() { try exchange.completed(section: section) }
+      try exchange.finish()
+      let outcome = try optimizer.step(
+        weights: weights, gradient: exchange.gradient, chunkSums: exchange.chunkSums, step: step,
+        learningRate: 0.01)
+      #expect(outcome.isUpdated == (job.poison?.step != step))
+      if outcome.isUpdated { result.norms.append(outcome.gradientNorm.bitPattern) }
+      result.scales.append(outcome.clipScale.bitPattern)
     }
+    result.weights = weights.array.map(\.bitPattern)
+    for moment in ShardedOptimizer.Moment.allCases {
+      result.moments.append(
+        optimizer.ownedSpans.flatMap { optimizer.moment(moment, $0).array.map(\.bitPattern) })
+    }
+    return (result, optimizer.ownedSpans)
   }
 
-  @Test(arguments: [1, 2, 4, 8, 16], [1, 17, 16_384, 50_001])
-  func everyNumberOfReplicasGivesTheBytesOfOne(lanes: Int, count: Int) throws {
-    let steps = 3
-    let alone = try train(count: count, lanes: lanes, replicas: 1, steps: steps, pieceCount: 999)
+  /// The job's outcome, put together from its ranks; weights must agree wherever they are used.
+  private func train(_ job: Job) throws -> Result {
+    let ranks = try withRanks(job.ranks, nodes: job.nodeSizes) { try Self.train(job, $0) }
+    var result = ranks[0].result
+    result.weights = Array(repeating: 0, count: job.parameterCount)
+    result.moments = result.moments.map { _ in Array(repeating: 0, count: job.parameterCount) }
+    for rank in ranks {
+      #expect(rank.result.norms == result.norms && rank.result.scales == result.scales)
+      var used = 0
+      for span in rank.spans {
+        result.weights.replaceSubrange(span, with: rank.result.weights[span])
+        for moment in result.moments.indices {
+          result.moments[moment].replaceSubrange(
+            span, with: rank.result.moments[moment][used..<used + span.count])
+        }
+        used += span.count
+      }
+    }
+    for (number, rank) in ranks.enumerated() {
+      let stage = number % job.stages
+      for (section, range) in job.sections.enumerated()
+      where section == 0 || job.stage(of: section) == stage {
+        #expect(rank.result.weights[range] == result.weights[range], "rank \(number)")
+      }
+    }
+    return result
+  }
+
+  @Test(arguments: [1, 2, 4, 8, 16]) func everyNumberOfReplicasGivesTheBytesOfOne(
+    lanes: Int
+  ) throws {
+    let alone = try train(Job(lanes: lanes, nodeSizes: [1]))
     for replicas in 1...lanes {
-      // Pieces smaller, unaligned, and larger than a span.
-      let pieceCount = [7_001, 16_384, 1 << 20][replicas % 3]
-      let results = try train(
-        count: count, lanes: lanes, replicas: replicas, steps: steps, pieceCount: pieceCount)
-      for result in results {
-        #expect(result.differences(from: alone[0]) == [], "\(replicas) replicas")
-      }
+      let job = Job(
+        lanes: lanes, nodeSizes: [replicas], bucketCount: [1, 20_000, 1 << 20][replicas % 3])
+      #expect(try train(job).differences(from: alone) == [], "\(replicas) replicas")
     }
   }
 
-  @Test(arguments: [1, 2, 8, 16]) func theGradientIsTheRecursiveSumOverLanes(lanes: Int) throws {
-    let count = 17
-    let alone = try train(count: count, lanes: lanes, replicas: 1, steps: 1, pieceCount: 5)[0]
-    let start = (0..<count).map(Self.noise)
-    for i in 0..<count {
-      let perLane = (0..<lanes).map { Self.noise((64 + $0) * 65_536 + i) + start[i] * 0.125 }
-      #expect(alone.gradient[i] == recursiveSum(perLane).bitPattern)
+  @Test(arguments: [
+    [1, 1], [2, 1], [1, 3], [2, 1, 1], [1, 1, 1, 1], [3, 2], [3, 3, 2], [1, 1, 1, 1, 1, 1, 1, 1],
+    [5, 1, 2],
+  ])
+  func everyLayoutOfNodesGivesTheBytesOfOne(nodeSizes: [Int]) throws {
+    let alone = try train(Job(nodeSizes: [1]))
+    for bucketCount in [1, 1 << 20] {
+      let job = Job(nodeSizes: nodeSizes, bucketCount: bucketCount)
+      #expect(try train(job).differences(from: alone) == [], "nodes of \(nodeSizes)")
     }
+  }
+
+  @Test(arguments: [([2], 2), ([4], 2), ([2, 2], 2), ([3, 3], 3), ([1, 2, 1], 2), ([6], 3)])
+  func stagesGiveTheBytesOfNone(nodeSizes: [Int], stages: Int) throws {
+    let alone = try train(Job(nodeSizes: [1]))
+    let job = Job(nodeSizes: nodeSizes, stages: stages)
+    #expect(try train(job).differences(from: alone) == [], "nodes of \(nodeSizes)")
   }
 
   /// The oracle can fail: the plain left-to-right sum of the same lanes has other bits.
@@ -121,41 +197,18 @@ import Testing
     #expect(differing.count > 100)
   }
 
-  @Test(arguments: [1, 2, 3]) func aBadGradientStopsTheUpdateEverywhere(replicas: Int) throws {
-    let count = 50_001
-    let unchanged = try withRanks(replicas) { communicator in
-      let ownership = OwnershipMap(parameterCount: count, ranks: replicas)
-      let optimizer = ShardedOptimizer(
-        communicator: communicator, ownership: ownership, adam: Adam(), clipNorm: 1)
-      let room = FloatBuffer(count: 2 * count)
-      let weights = room.view[0..<count]
-      weights.fill(2)
-      let gradient = room.view[count..<2 * count][optimizer.ownedSpan]
-      gradient.fill(1)
-      // One element of one rank.
-      if communicator.rank == replicas - 1 { gradient.base[gradient.count - 1] = .nan }
-      let outcome = try optimizer.step(
-        weights: weights, gradient: gradient, step: 1, learningRate: 0.1)
-      return !outcome.isUpdated && !outcome.gradientNorm.isFinite
-        && weights.array.allSatisfy { $0 == 2 }
-        && optimizer.owned(.first).array.allSatisfy { $0 == 0 }
-        && optimizer.owned(.second).array.allSatisfy { $0 == 0 }
-    }
-    #expect(unchanged == Array(repeating: true, count: replicas))
+  @Test(arguments: [[1], [2], [1, 1], [2, 1]])
+  func aBadGradientStopsTheUpdateEverywhere(nodeSizes: [Int]) throws {
+    let lastLane = 7
+    let before = try train(Job(nodeSizes: [1], steps: 1))
+    let poisoned = Job(nodeSizes: nodeSizes, steps: 2, poison: (2, lastLane))
+    let after = try train(poisoned)
+    #expect(after.weights == before.weights && after.moments == before.moments)
   }
 
   @Test func clippingLimitsTheNorm() throws {
-    let outcome = try withRanks(2) { communicator in
-      let optimizer = ShardedOptimizer(
-        communicator: communicator, ownership: OwnershipMap(parameterCount: 40_000, ranks: 2),
-        adam: Adam(), clipNorm: 2)
-      let room = FloatBuffer(count: 80_000)
-      room.view.fill(0.25)
-      return try optimizer.step(
-        weights: room.view[0..<40_000], gradient: room.view[40_000..<80_000][optimizer.ownedSpan],
-        step: 1, learningRate: 0.1)
-    }
-    #expect(outcome.map(\.gradientNorm) == [50, 50])
-    #expect(outcome.map(\.clipScale) == [0.04, 0.04])
+    let result = try train(Job(nodeSizes: [2], steps: 1, clipNorm: 0.5))
+    let norm = Double(bitPattern: result.norms[0])
+    #expect(norm > 0.5 && Double(bitPattern: result.scales[0]) == 0.5 / norm)
   }
 }

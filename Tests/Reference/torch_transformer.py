@@ -47,7 +47,7 @@ BATCHES = [
 
 
 def parameter_shapes(c: dict) -> list[tuple[str, list[int]]]:
-    """Names and shapes in flat order; a weight is [output, input]."""
+    """Names and shapes in the order of the record; a weight is [output, input]."""
     d = c["dimension"]
     shapes: list[tuple[str, list[int]]] = [("embedding/weight", [c["vocabulary_size"], d])]
 

@@ -10,7 +10,6 @@ import Testing
 
   @Test func everyGuaranteeHoldsInEveryHistory() {
     let only = Self.environment["LOCKSTEP_HISTORY_SEED"].flatMap(UInt64.init)
-    let watch = Stopwatch()
     var eventCount = 0
     for seed in only.map({ $0...$0 }) ?? 1...Self.count {
       var history = Simulation(seed: seed)
@@ -18,8 +17,6 @@ import Testing
       #expect(violation == nil, "LOCKSTEP_HISTORY_SEED=\(seed)")
       eventCount += history.eventCount
     }
-    // Nobody waits for more than this: 100,000 histories belong into a minute.
-    #expect(only != nil || watch.seconds < 600)
     #expect(eventCount > 0)
   }
 

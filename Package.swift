@@ -38,7 +38,8 @@ let package = Package(
     .target(name: "Models", dependencies: ["Core", "Tensors", "Layers"]),
     .target(name: "Optimizers", dependencies: ["Core", "Tensors"]),
     .target(name: "Datasets", dependencies: ["Core", "HDF5", "CSentencePiece"]),
-    .target(name: "Checkpoints", dependencies: ["Core", "Tensors", "HDF5", "Layers"]),
+    .target(
+      name: "Checkpoints", dependencies: ["Core", "Tensors", "HDF5", "Messaging", "Layers"]),
     .target(
       name: "Parallelism",
       dependencies: ["Core", "Tensors", "Messaging", "Layers", "Models", "Optimizers"]),
@@ -50,6 +51,7 @@ let package = Package(
         "Checkpoints", "Parallelism", "Decoding", .product(name: "Yams", package: "Yams"),
         .product(name: "Logging", package: "swift-log"),
       ]),
+    .target(name: "Supervision", dependencies: ["Core", "Training"]),
     .target(name: "Reporting", dependencies: ["Core", "Training"]),
     // Runs every operation of MPICommunicator under mpirun; MessagingTests starts it.
     .executableTarget(
@@ -58,11 +60,16 @@ let package = Package(
     // Gives up what a reader of hostile files gives up, and tries to have it all the same.
     .executableTarget(
       name: "ConfinementProbe", dependencies: ["HDF5"], path: "Tests/ConfinementProbe"),
+    // Saves checkpoints under strace; CheckpointsTests starts it.
+    .executableTarget(
+      name: "CheckpointProbe",
+      dependencies: ["Core", "Tensors", "Messaging", "Layers", "Checkpoints"],
+      path: "Tests/CheckpointProbe"),
     .executableTarget(
       name: "lockstep",
       dependencies: [
         "Core", "Tensors", "HDF5", "Messaging", "Layers", "Models", "Optimizers", "Datasets",
-        "Checkpoints", "Parallelism", "Decoding", "Training", "Reporting",
+        "Checkpoints", "Parallelism", "Decoding", "Training", "Supervision", "Reporting",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
@@ -83,7 +90,8 @@ let package = Package(
     .testTarget(
       name: "CheckpointsTests",
       dependencies: [
-        "Core", "Tensors", "HDF5", "Layers", "Models", "Checkpoints", "lockstep",
+        "Core", "Tensors", "HDF5", "Messaging", "Layers", "Models", "Checkpoints",
+        "CheckpointProbe", "lockstep",
       ]),
     .testTarget(
       name: "ParallelismTests",
@@ -96,6 +104,7 @@ let package = Package(
       dependencies: [
         "Core", "Models", "Training", .product(name: "Logging", package: "swift-log"),
       ]),
+    .testTarget(name: "SupervisionTests", dependencies: ["Core", "Training", "Supervision"]),
     .testTarget(name: "ReportingTests", dependencies: ["Core", "Training", "Reporting"]),
     // Starts the program itself, alone and under mpirun.
     .testTarget(

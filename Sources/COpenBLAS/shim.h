@@ -37,3 +37,9 @@ static inline const char *lockstep_compiled_cpu_features(void) {
 #endif
       ;
 }
+
+/// Asks for the cache line at `place`, which need not exist. Swift has no way to say it, and the
+/// hardware stops prefetching at every 4 KiB page, which is what shared memory consists of.
+static inline void lockstep_prefetch(const void *_Nonnull place) {
+  __builtin_prefetch(place, 0, 3);
+}

@@ -48,11 +48,22 @@ extension Checkpoint {
       .joined(separator: "\n")
     header.provenance["average_of_steps"] = checkpoints.map { "\($0.header.step)" }
       .joined(separator: " ")
-    let writer = CheckpointWriter(
-      header: header, layout: last.layout, hasMoments: false, previousDigest: nil)
-    return try writer.write(
-      to: path, temporary: "\(path).tmp-\(getpid())", from: Mean(checkpoints: checkpoints)
-    ) { () throws(Failure) in }
+    let stopwatch = Stopwatch()
+    let begun = try Draft.begin(
+      header, layout: last.layout, hasMoments: false, at: "\(path).tmp-\(getpid())")
+    do throws(Failure) {
+      let mean = Mean(checkpoints: checkpoints)
+      let blocks = begun.blocks + (try begun.draft.write(from: mean))
+      let manifest = Manifest(
+        header: header, previousDigest: nil, fileByteCount: begun.draft.byteCount,
+        blocks: blocks.sorted { $0.offset < $1.offset })
+      try begun.draft.publish(header, manifest, at: path) { () throws(Failure) in }
+    } catch {
+      try? FileSystem.remove(begun.draft.folder)
+      throw error
+    }
+    return SavedCheckpoint(
+      path: path, byteCount: begun.draft.byteCount, seconds: stopwatch.seconds)
   }
 
   /// Only an average may be replaced by an average.

@@ -27,10 +27,10 @@ package final class Checkpoint {
   package init(folder: String, verifiedElsewhere digest: String? = nil) throws(Failure) {
     let dataPath = folder + "/" + Format.dataFile
     let manifestPath = folder + "/" + Format.manifestFile
-    guard FileSystem.exists(dataPath) else {
+    guard FileSystem.kind(of: dataPath) != nil else {
       throw Failure(.missingInput, "\(folder): has no \(Format.dataFile)")
     }
-    guard FileSystem.exists(manifestPath) else {
+    guard FileSystem.kind(of: manifestPath) != nil else {
       throw Failure(
         .badData,
         "\(folder): has no \(Format.manifestFile), without which \(Format.dataFile) cannot be "
@@ -45,12 +45,17 @@ package final class Checkpoint {
     } else {
       try manifest.verify(file)
     }
-    let stored = try StoredFile(sharing: file)
-    header = try CheckpointHeader(from: stored)
-    hasMoments = stored.contains(StateVector.firstMoment.group)
-    layout = try Checkpoint.layout(in: stored)
-    spans = try Checkpoint.spans(
-      in: stored, layout, hasMoments ? StateVector.allCases : [.parameters])
+    let stored = try StoredState(in: try StoredFile(sharing: file))
+    (header, layout, spans) = (stored.header, stored.layout, stored.spans)
+    hasMoments = stored.hasMoments
+    guard manifest.step == header.step, manifest.incarnation == header.incarnation,
+      manifest.runIdentifier == header.runIdentifier
+    else {
+      throw Failure(
+        .badData,
+        "\(folder): its two files are of different checkpoints (the manifest of step "
+          + "\(manifest.step), the other of step \(header.step))")
+    }
     path = folder
     self.digest = manifest.digest
   }
@@ -147,41 +152,5 @@ package final class Checkpoint {
             + "checkpoint is of another model")
       }
     }
-  }
-
-  /// Names in flat order with the shapes the datasets have.
-  private static func layout(in file: StoredFile) throws(Failure) -> ParameterLayout {
-    var layout = ParameterLayout()
-    for name in try file.readTexts(Format.tensorOrder) {
-      let dataset = try file.dataset(StateVector.parameters.group + "/" + name)
-      layout.append(name, dataset.shape, .constant(0))
-    }
-    guard layout.count == (try file.integerAttribute("parameter_count")) else {
-      throw Failure(
-        .badData, "\(file.path): its tensors have \(layout.count) elements, it claims another count"
-      )
-    }
-    return layout
-  }
-
-  private static func spans(
-    in file: StoredFile, _ layout: ParameterLayout, _ vectors: [StateVector]
-  ) throws(Failure) -> [StateVector: [Skeleton.Span]] {
-    var spans: [StateVector: [Skeleton.Span]] = [:]
-    for vector in vectors {
-      spans[vector] = []
-      for entry in layout.entries where entry.count > 0 {
-        let name = vector.group + "/" + entry.name
-        let dataset = try file.dataset(name)
-        guard dataset.type == .float32, dataset.shape == entry.shape, let offset = dataset.offset
-        else {
-          throw Failure(
-            .badData,
-            "\(file.path): \(escaped(name)) is not a contiguous float32 tensor of \(entry.shape)")
-        }
-        spans[vector]?.append(Skeleton.Span(range: entry.range, offset: offset))
-      }
-    }
-    return spans
   }
 }

@@ -7,11 +7,15 @@ package struct CheckpointHeader: Equatable, Sendable {
   /// Sentence pairs consumed since the start of the run: the loader's position.
   package var position: Int
   package var tokensSeen: Int
+  /// Updates that were skipped right before this state because nothing was finite.
+  package var skippedInARow = 0
   package var seed: UInt64
   package var lanes: Int
   /// Counts the launches of a run, so that a forgotten old one cannot publish.
   package var incarnation: Int
   package var runIdentifier: String
+  /// Of this state, when it has been measured and is finite: cross-entropy a token.
+  package let validationLoss: Double?
   /// The resolved configuration.
   package var configurationYAML: String
   /// The sentencepiece model, whole, so that a checkpoint translates without its dataset.
@@ -22,8 +26,9 @@ package struct CheckpointHeader: Equatable, Sendable {
 
   package init(
     step: Int, position: Int = 0, tokensSeen: Int = 0, seed: UInt64 = 1, lanes: Int = 1,
-    incarnation: Int = 0, runIdentifier: String = "", configurationYAML: String = "",
-    tokenizerModel: [UInt8] = [], datasetDigest: String = "", provenance: [String: String] = [:]
+    incarnation: Int = 0, runIdentifier: String = "", validationLoss: Double? = nil,
+    configurationYAML: String = "", tokenizerModel: [UInt8] = [], datasetDigest: String = "",
+    provenance: [String: String] = [:]
   ) {
     self.step = step
     self.position = position
@@ -32,6 +37,8 @@ package struct CheckpointHeader: Equatable, Sendable {
     self.lanes = lanes
     self.incarnation = incarnation
     self.runIdentifier = runIdentifier
+    // A loss that is not finite is nobody's best, and JSON cannot write it.
+    self.validationLoss = validationLoss.flatMap { $0.isFinite ? $0 : nil }
     self.configurationYAML = configurationYAML
     self.tokenizerModel = tokenizerModel
     self.datasetDigest = datasetDigest
@@ -69,8 +76,14 @@ extension CheckpointHeader {
     for (name, value) in integers {
       try file.setAttribute(name, of: "/state", to: .signed(Int64(value)))
     }
+    if skippedInARow > 0 {
+      try file.setAttribute("skipped_in_a_row", of: "/state", to: .signed(Int64(skippedInARow)))
+    }
     try file.setAttribute("seed", of: "/state", to: .unsigned(seed))
     try file.setAttribute("run_identifier", of: "/state", to: .text(runIdentifier))
+    if let validationLoss {
+      try file.setAttribute("validation_loss", of: "/state", to: .real(validationLoss))
+    }
     try file.setAttribute("dataset_digest", of: "/state", to: .text(datasetDigest))
     try file.setAttribute(
       "tokenizer_digest", of: "/state", to: .text(tokenizerDigest.description))
@@ -114,14 +127,22 @@ extension CheckpointHeader {
     for name in file.children(of: "/provenance") {
       provenance[name] = try file.readText("/provenance/" + name)
     }
+    var validationLoss: Double?
+    if case .real(let loss)? = try file.attribute("validation_loss", of: "/state") {
+      validationLoss = loss
+    }
     self.init(
       step: try integer("step"), position: try integer("position"),
       tokensSeen: try integer("tokens_seen"), seed: seed, lanes: try integer("lanes"),
       incarnation: try integer("incarnation"),
       runIdentifier: try file.textAttribute("run_identifier", of: "/state"),
+      validationLoss: validationLoss,
       configurationYAML: try file.readText(Format.configuration),
       tokenizerModel: try file.read(Format.tokenizer),
       datasetDigest: try file.textAttribute("dataset_digest", of: "/state"),
       provenance: provenance)
+    if try file.attribute("skipped_in_a_row", of: "/state") != nil {
+      skippedInARow = try integer("skipped_in_a_row")
+    }
   }
 }

@@ -1,22 +1,14 @@
 import Core
 import Foundation
+import HDF5
 import Layers
+import Synchronization
 
 /// The checkpoints of one run: saves new ones, finds the newest that verifies, removes old ones.
 ///
 /// One process writes at a time (the run directory is locked); any number may read.
-package final class CheckpointStore {
-  /// Never fewer verified generations are kept, whatever the configuration says.
-  package static let fewestGenerations = 2
-
-  private static let prefix = "step-"
+package final class CheckpointStore: Sendable {
   private static let temporaryPrefix = ".tmp-"
-
-  /// A published checkpoint.
-  private struct Generation {
-    let step: Int
-    let path: String
-  }
 
   /// What a manifest file is recognised by after it has been verified once.
   private struct Identity: Equatable {
@@ -26,61 +18,134 @@ package final class CheckpointStore {
 
   private let folder: String
   /// Checkpoints this process has seen whole, by path.
-  private var verified: [String: Identity] = [:]
+  private let verified = Mutex<[String: Identity]>([:])
 
   /// The store in a folder, e.g. RUN/checkpoints, which the first save creates.
   package init(folder: String) { self.folder = folder }
 
   /// The folder of a step's checkpoint.
   package func path(ofStep step: Int) -> String {
-    precondition(step >= 0, "a step cannot be negative")
-    let digits = String(step)
-    return folder + "/" + CheckpointStore.prefix
-      + String(repeating: "0", count: max(0, 9 - digits.count)) + digits
+    folder + "/" + Generation.name(ofStep: step)
   }
 
   /// Steps of all published checkpoints, ascending, verified or not.
-  package var steps: [Int] { generations().map(\.step).reversed() }
+  package var steps: [Int] { Generation.all(in: folder).map(\.step).reversed() }
 
-  /// Writes, verifies and publishes a checkpoint.
+  // MARK: Writing
+
+  /// Writes, verifies and publishes a checkpoint that this process alone has the values of.
   ///
-  /// Order: pulls every piece from `source` once, vector by vector, as `StateVector.pieces` says.
   /// Throws: `Failure` (.cannotCreate or .inputOutput when the disk fails, .inputOutput also when a
-  /// later incarnation of the run has saved, or what the source throws); temporaries are gone,
+  /// later launch of the run has saved, or what the source throws); temporaries are gone,
   /// everything published is untouched.
   package func save(
     _ header: CheckpointHeader, layout: ParameterLayout, from source: some StateSource,
     hasMoments: Bool = true
   ) throws(Failure) -> SavedCheckpoint {
-    let fence = fence(for: header)
-    let writer = CheckpointWriter(
-      header: header, layout: layout, hasMoments: hasMoments, previousDigest: fence.previousDigest)
-    let path = path(ofStep: header.step)
-    let temporary =
-      folder + "/" + CheckpointStore.temporaryPrefix + CheckpointStore.prefix + "\(header.step)"
-    let saved = try writer.write(to: path, temporary: temporary, from: source) {
-      () throws(Failure) in
-      if let failure = fence.failure { throw failure }
-      try FileSystem.createFolder(folder)
-      removeTemporaries()
+    let stopwatch = Stopwatch()
+    let begun = try begin(header, layout: layout, hasMoments: hasMoments)
+    do throws(Failure) {
+      let blocks = begun.blocks + (try begun.draft.write(from: source))
+      return try publish(begun.draft, header, blocks, since: stopwatch)
+    } catch {
+      discard(header)
+      throw error
     }
-    verified[path] = identity(of: path)
-    return saved
   }
+
+  /// Makes the draft of a checkpoint, unless a later launch of the run has saved already.
+  func begin(
+    _ header: CheckpointHeader, layout: ParameterLayout, hasMoments: Bool
+  ) throws(Failure) -> (draft: Draft, blocks: [Manifest.Block]) {
+    try requireNewestLaunch(header)
+    try FileSystem.createFolder(folder)
+    removeTemporaries(ofLaunchesTo: header.incarnation)
+    return try Draft.begin(
+      header, layout: layout, hasMoments: hasMoments, at: draftFolder(header))
+  }
+
+  /// Publishes a draft whose every byte has been written, synced and read back.
+  func publish(
+    _ draft: Draft, _ header: CheckpointHeader, _ blocks: [Manifest.Block],
+    since stopwatch: Stopwatch
+  ) throws(Failure) -> SavedCheckpoint {
+    let manifest = Manifest(
+      header: header, previousDigest: digest(before: header.step),
+      fileByteCount: draft.byteCount, blocks: blocks.sorted { $0.offset < $1.offset })
+    let path = path(ofStep: header.step)
+    try draft.publish(header, manifest, at: path) { () throws(Failure) in
+      // Again, because writing has taken its time.
+      try requireNewestLaunch(header)
+    }
+    remember(path)
+    return SavedCheckpoint(
+      path: path, byteCount: draft.byteCount, seconds: stopwatch.seconds)
+  }
+
+  /// Removes what an abandoned save has written.
+  func discard(_ header: CheckpointHeader) {
+    // What cannot be removed now is tried again at the next save.
+    try? FileSystem.remove(draftFolder(header))
+  }
+
+  private func draftFolder(_ header: CheckpointHeader) -> String {
+    "\(folder)/\(CheckpointStore.temporaryPrefix)\(Generation.name(ofStep: header.step))"
+      + "-launch-\(header.incarnation)"
+  }
+
+  /// What a writer that was killed has left; a launch that is not yet fenced may be writing still,
+  /// so the drafts of later ones stay.
+  private func removeTemporaries(ofLaunchesTo incarnation: Int) {
+    for name in (try? FileSystem.names(in: folder)) ?? []
+    where name.hasPrefix(CheckpointStore.temporaryPrefix) {
+      let launch = name.firstMatch(of: /-launch-(\d+)/).flatMap { Int($0.1) }
+      guard launch ?? 0 <= incarnation else { continue }
+      // What cannot be removed now harms nobody and is tried again at the next save.
+      try? FileSystem.remove(folder + "/" + name)
+    }
+  }
+
+  private func digest(before step: Int) -> String? {
+    for generation in Generation.all(in: folder) where generation.step < step {
+      if let manifest = generation.manifest { return manifest.digest }
+    }
+    return nil
+  }
+
+  /// A launch that a later one has overtaken must not publish.
+  private func requireNewestLaunch(_ header: CheckpointHeader) throws(Failure) {
+    for generation in Generation.all(in: folder) {
+      guard let manifest = generation.manifest,
+        manifest.runIdentifier == header.runIdentifier, manifest.incarnation > header.incarnation
+      else { continue }
+      throw Failure(
+        .inputOutput,
+        "\(generation.path): was saved by launch \(manifest.incarnation) of this run; this is "
+          + "launch \(header.incarnation), which must not save any more")
+    }
+  }
+
+  // MARK: Reading
 
   /// Opens the newest checkpoint that verifies; nil when the run has none at all.
   ///
-  /// Reports one line for each newer one that does not verify.
+  /// Reports one line for each newer one that does not verify, is of another run, or was saved by a
+  /// launch that a later one has overtaken.
+  /// - Parameter run: the run's identifier, when it is known.
   /// Throws: `Failure(.badData)` when there are checkpoints and none verifies: starting over
   /// silently would throw the run away.
-  package func newestVerified(report: (String) -> Void) throws(Failure) -> Checkpoint? {
-    let generations = generations()
+  package func newestVerified(
+    ofRun run: String? = nil, report: (String) -> Void
+  ) throws(Failure) -> Checkpoint? {
+    let generations = Generation.preferred(in: folder)
     var problems: [String] = []
     for generation in generations {
       do throws(Failure) {
-        let checkpoint = try Checkpoint(folder: generation.path)
-        verified[generation.path] = identity(of: generation.path)
+        let checkpoint = try open(generation, ofRun: run)
         for problem in problems { report(problem + "; falling back to an older checkpoint") }
+        for other in generations where other.step > generation.step && other.isSuperseded {
+          report("\(other.path): a later launch has gone on from an earlier step; not used")
+        }
         return checkpoint
       } catch {
         problems.append(error.message)
@@ -97,7 +162,7 @@ package final class CheckpointStore {
   ///
   /// Throws: `Failure` (.missingInput when there are fewer, .badData when one does not verify).
   package func newest(_ count: Int) throws(Failure) -> [Checkpoint] {
-    let generations = generations()
+    let generations = Generation.preferred(in: folder)
     guard generations.count >= count else {
       throw Failure(
         .missingInput,
@@ -105,46 +170,69 @@ package final class CheckpointStore {
           + "(checkpoint.keep decides how many stay)")
     }
     return try generations.prefix(count).reversed().map { generation throws(Failure) in
-      try Checkpoint(folder: generation.path)
+      try open(generation)
     }
   }
 
-  /// Removes all but the newest checkpoints.
+  private func open(
+    _ generation: Generation, ofRun run: String? = nil
+  ) throws(Failure) -> Checkpoint {
+    try generation.requireFolder()
+    if let run, let found = generation.manifest?.runIdentifier, found != run {
+      throw Failure(
+        .badData,
+        "\(generation.path): is of another run (\(escaped(found)) where this one is \(run))")
+    }
+    let checkpoint = try Checkpoint(folder: generation.path)
+    guard checkpoint.header.step == generation.step else {
+      throw Failure(
+        .badData,
+        "\(generation.path): holds step \(checkpoint.header.step), not the one of its name")
+    }
+    remember(generation.path)
+    return checkpoint
+  }
+
+  // MARK: Retention
+
+  /// Removes what a policy does not keep.
   ///
-  /// At least `fewestGenerations` that verify stay, if there are that many; older ones stay for it.
+  /// Order: a checkpoint's manifest goes first, so that what a crash leaves of it is no checkpoint.
   /// Throws: `Failure(.inputOutput)` when one cannot be removed.
-  package func retain(newest keep: Int) throws(Failure) {
-    let keep = max(keep, CheckpointStore.fewestGenerations)
-    let generations = generations()
-    guard generations.count > keep else { return }
-    var sound = 0
-    for (index, generation) in generations.enumerated() {
-      if index >= keep, sound >= CheckpointStore.fewestGenerations {
-        try remove(generation)
-      } else if sound < CheckpointStore.fewestGenerations, isVerified(generation) {
-        sound += 1
-      }
+  package func retain(_ policy: RetentionPolicy) throws(Failure) {
+    let generations = Generation.preferred(in: folder)
+    let paths = Dictionary(
+      generations.map { ($0.step, $0.path) }, uniquingKeysWith: { first, _ in first })
+    let removable = policy.removable(generations.map(\.candidate)) { candidate in
+      paths[candidate.step].map(isVerified) ?? false
     }
+    for step in removable { if let path = paths[step] { try remove(path) } }
   }
 
-  /// Out of the readers' sight first, then off the disk.
-  private func remove(_ generation: Generation) throws(Failure) {
-    let aside =
-      folder + "/" + CheckpointStore.temporaryPrefix + "removed-\(generation.step)"
-    try FileSystem.remove(aside)
-    try FileSystem.rename(generation.path, to: aside)
-    verified[generation.path] = nil
-    try FileSystem.remove(aside + "/" + Format.manifestFile)
-    try FileSystem.remove(aside)
+  private func remove(_ path: String) throws(Failure) {
+    // Not ours to follow or to empty.
+    guard FileSystem.kind(of: path) == .folder else { return }
+    verified.withLock { $0[path] = nil }
+    try FileSystem.removeFile(path + "/" + Format.manifestFile)
+    try FileSystem.syncFolder(path)
+    try FileSystem.removeFile(path + "/" + Format.dataFile)
+    // What else somebody has put there is his.
+    try FileSystem.removeFolderIfEmpty(path)
+    try FileSystem.syncFolder(folder)
   }
 
-  private func isVerified(_ generation: Generation) -> Bool {
-    if let known = verified[generation.path], known == identity(of: generation.path) {
-      return true
+  private func isVerified(_ path: String) -> Bool {
+    if let known = verified.withLock({ $0[path] }), known == identity(of: path) { return true }
+    guard FileSystem.kind(of: path) == .folder, (try? Checkpoint(folder: path)) != nil else {
+      return false
     }
-    guard (try? Checkpoint(folder: generation.path)) != nil else { return false }
-    verified[generation.path] = identity(of: generation.path)
+    remember(path)
     return true
+  }
+
+  private func remember(_ path: String) {
+    let identity = identity(of: path)
+    verified.withLock { $0[path] = identity }
   }
 
   private func identity(of path: String) -> Identity? {
@@ -152,52 +240,5 @@ package final class CheckpointStore {
       let byteCount = try? FileSystem.byteCount(of: path + "/" + Format.dataFile)
     else { return nil }
     return Identity(digest: manifest.digest, byteCount: byteCount)
-  }
-
-  /// Newest first.
-  private func generations() -> [Generation] {
-    let names = (try? FileSystem.names(in: folder)) ?? []
-    return names.compactMap { name in
-      guard name.hasPrefix(CheckpointStore.prefix),
-        let step = Int(name.dropFirst(CheckpointStore.prefix.count)), step >= 0,
-        path(ofStep: step) == folder + "/" + name
-      else { return nil }
-      return Generation(step: step, path: folder + "/" + name)
-    }.sorted { $0.step > $1.step }
-  }
-
-  /// What a writer that was killed, or a removal that was cut short, has left.
-  private func removeTemporaries() {
-    for name in (try? FileSystem.names(in: folder)) ?? []
-    where name.hasPrefix(CheckpointStore.temporaryPrefix) {
-      // What cannot be removed now harms nobody and is tried again at the next save.
-      try? FileSystem.remove(folder + "/" + name)
-    }
-  }
-
-  /// The manifest before, and whether a later launch of the same run has saved already.
-  private func fence(
-    for header: CheckpointHeader
-  ) -> (previousDigest: String?, failure: Failure?) {
-    var previousDigest: String?
-    for generation in generations() {
-      guard
-        let manifest = try? Manifest(
-          readingFrom: generation.path + "/" + Format.manifestFile)
-      else { continue }
-      if manifest.runIdentifier == header.runIdentifier,
-        manifest.incarnation > header.incarnation
-      {
-        return (
-          nil,
-          Failure(
-            .inputOutput,
-            "\(generation.path): was saved by launch \(manifest.incarnation) of this run; this is "
-              + "launch \(header.incarnation), which must not save any more")
-        )
-      }
-      if previousDigest == nil, generation.step < header.step { previousDigest = manifest.digest }
-    }
-    return (previousDigest, nil)
   }
 }

@@ -126,17 +126,10 @@ package struct Inspection: Codable, Sendable {
   }
 
   /// The JSON form, keys sorted.
-  package func encoded() throws(Failure) -> [UInt8] {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted]
-    guard let data = try? encoder.encode(self) else {
-      throw Failure(.internal, "\(path): what was found cannot be written as JSON")
-    }
-    return Array(data) + [UInt8(ascii: "\n")]
-  }
+  package func encoded() throws(Failure) -> [UInt8] { try JSONText.encode(self, of: path) }
 
   /// The file to look at, and the folder of its manifest if it has one.
-  private static func target(_ path: String) throws(Failure) -> (file: String, folder: String?) {
+  static func target(_ path: String) throws(Failure) -> (file: String, folder: String?) {
     var isFolder = ObjCBool(false)
     let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
     if exists, !isFolder.boolValue {
@@ -171,7 +164,7 @@ package struct Inspection: Codable, Sendable {
     }
   }
 
-  private static func attributes(
+  static func attributes(
     of object: String, in file: StoredFile
   ) -> [String: Value] {
     var values: [String: Value] = [:]

@@ -1,5 +1,6 @@
 import Core
 import Foundation
+import HDF5
 import Tensors
 
 /// What `manifest.json` says about a checkpoint: whose it is and what every byte of it must be.
@@ -9,10 +10,19 @@ struct Manifest: Codable, Equatable, Sendable {
     let length: Int
     /// XXH3-128 of these bytes, 32 hexadecimal digits.
     let digest: String
+    /// Path of the tensor these bytes are of; nil for what belongs to HDF5.
+    let tensor: String?
 
     private enum CodingKeys: String, CodingKey {
-      case offset, length
+      case offset, length, tensor
       case digest = "xxh3_128"
+    }
+
+    /// Whether the bytes that can be read from a file are these; `scratch` holds any block.
+    func fits(_ file: borrowing OpenFile, _ scratch: Vector) throws(Failure) -> Bool {
+      let bytes = UnsafeMutableRawBufferPointer(rebasing: scratch.mutableBytes[..<length])
+      try file.read(into: bytes, at: offset)
+      return Digest(of: UnsafeRawBufferPointer(bytes)).description == digest
     }
   }
 
@@ -21,6 +31,8 @@ struct Manifest: Codable, Equatable, Sendable {
   var step: Int
   var runIdentifier: String
   var incarnation: Int
+  /// Of the saved state; decides what `checkpoint.keep_best` keeps.
+  var validationLoss: Double?
   var configurationDigest: String
   var datasetDigest: String
   var tokenizerDigest: String
@@ -36,6 +48,7 @@ struct Manifest: Codable, Equatable, Sendable {
     case format, step, incarnation, blocks
     case formatVersion = "format_version"
     case runIdentifier = "run"
+    case validationLoss = "validation_loss"
     case configurationDigest = "configuration_digest"
     case datasetDigest = "dataset_digest"
     case tokenizerDigest = "tokenizer_digest"
@@ -54,6 +67,7 @@ struct Manifest: Codable, Equatable, Sendable {
     step = header.step
     runIdentifier = header.runIdentifier
     incarnation = header.incarnation
+    validationLoss = header.validationLoss
     configurationDigest = header.configurationDigest.description
     datasetDigest = header.datasetDigest
     tokenizerDigest = header.tokenizerDigest.description
@@ -81,7 +95,7 @@ struct Manifest: Codable, Equatable, Sendable {
   /// Throws: `Failure` (.missingInput when there is none, .badData when it is damaged or of a newer
   /// version).
   init(readingFrom path: String) throws(Failure) {
-    let bytes = try FileSystem.readAll(path, limit: Manifest.byteLimit)
+    let bytes = try FileSystem.readAll(path, limit: Manifest.byteLimit, followsLinks: false)
     let damaged = Failure(.badData, "\(path): is damaged (its digest does not fit its bytes)")
     guard bytes.last == UInt8(ascii: "\n") else { throw damaged }
     let data = Data(bytes.dropLast())
@@ -100,35 +114,55 @@ struct Manifest: Codable, Equatable, Sendable {
     self = manifest
   }
 
+  /// Why a checkpoint's file is not what the manifest says.
+  struct Damage: Equatable, Sendable {
+    /// The first block whose digest differs; nil when the sizes do.
+    let block: Block?
+    let message: String
+  }
+
   /// Verifies every byte of the checkpoint's file.
   ///
-  /// Throws: `Failure(.badData)` naming the first damaged block.
+  /// Throws: `Failure(.badData)` naming the first damaged block and its tensor.
   func verify(_ file: borrowing OpenFile) throws(Failure) {
+    if let damage = try firstDamage(in: file) { throw Failure(.badData, damage.message) }
+  }
+
+  /// The first thing that is wrong with the checkpoint's file.
+  ///
+  /// Throws: `Failure` (.inputOutput) when it cannot be read.
+  func firstDamage(in file: borrowing OpenFile) throws(Failure) -> Damage? {
     let byteCount = try file.byteCount()
     guard byteCount == fileByteCount else {
-      throw Failure(
-        .badData, "\(file.path): has \(byteCount) bytes where its manifest says \(fileByteCount)")
+      return Damage(
+        block: nil,
+        message: "\(file.path): has \(byteCount) bytes where its manifest says \(fileByteCount)")
+    }
+    guard describesEveryByte else {
+      return Damage(
+        block: nil, message: "\(file.path): its manifest does not describe every byte")
     }
     let buffer = FloatBuffer(count: StateVector.pieceCount)
+    for block in blocks where try !block.fits(file, buffer.view) {
+      let place = block.tensor.map { " of \(escaped($0))" } ?? ""
+      return Damage(
+        block: block,
+        message: "\(file.path): is damaged in bytes \(block.offset) to "
+          + "\(block.offset + block.length - 1)\(place) (their digest differs from the manifest)")
+    }
+    return nil
+  }
+
+  /// Whether the blocks follow each other from the first byte to the last.
+  var describesEveryByte: Bool {
     var end = 0
     for block in blocks {
       guard block.offset == end, block.length > 0, block.length <= Manifest.blockByteLimit else {
-        throw Failure(.badData, "\(file.path): its manifest does not describe every byte")
-      }
-      let bytes = UnsafeMutableRawBufferPointer(
-        rebasing: buffer.view.mutableBytes[..<block.length])
-      try file.read(into: bytes, at: block.offset)
-      guard Digest(of: UnsafeRawBufferPointer(bytes)).description == block.digest else {
-        throw Failure(
-          .badData,
-          "\(file.path): is damaged in bytes \(block.offset) to "
-            + "\(block.offset + block.length - 1) (their digest differs from the manifest)")
+        return false
       }
       end += block.length
     }
-    guard end == fileByteCount else {
-      throw Failure(.badData, "\(file.path): its manifest does not describe every byte")
-    }
+    return end == fileByteCount
   }
 
   /// The most a block covers.

@@ -9,9 +9,11 @@ import Layers
 /// libhdf5 draws it as a sparse file on a memory file system, because it must not do the writing
 /// that matters: on a full disk it crashes. The real file gets these bytes and the tensors by
 /// checked writes of our own.
-struct Skeleton {
+struct Skeleton: Sendable {
   /// A tensor's place.
-  struct Span {
+  struct Span: Equatable, Sendable {
+    /// Its path in the file.
+    let tensor: String
     /// In the flat order of its vector.
     let range: Range<Int>
     /// Byte offset in the file.
@@ -56,7 +58,7 @@ struct Skeleton {
         guard let offset = try file.reserve(.float32, shape: entry.shape, at: name) else {
           continue
         }
-        spans[vector, default: []].append(Span(range: entry.range, offset: offset))
+        spans[vector, default: []].append(Span(tensor: name, range: entry.range, offset: offset))
       }
     }
     try file.close()

@@ -19,23 +19,16 @@ package enum StateVector: String, CaseIterable, Hashable, Sendable {
   /// Elements that move at once, between ranks and to the disk: 4 MiB.
   package static let pieceCount = 1 << 20
 
-  /// The fixed sequence of ranges in which a vector of `count` elements is pulled from a
-  /// `StateSource`.
-  ///
-  /// Order: ascending, all of the size `pieceCount` but the last. A save pulls the vectors in the
-  /// order of `allCases`, each by these pieces, so every rank knows what is asked of it and when.
+  /// The ranges of at most `pieceCount` elements in which `count` of them are moved, ascending.
   package static func pieces(of count: Int) -> [Range<Int>] {
     stride(from: 0, to: count, by: pieceCount).map { $0..<min($0 + pieceCount, count) }
   }
 }
 
-/// Where a save gets its values.
+/// Where a save by one process gets its values: asked for every element of every vector once,
+/// vector by vector in ascending order.
 package protocol StateSource {
   /// Fills `destination` with a range of a vector.
-  ///
-  /// Collective: under MPI the pull of a piece may be a receive from its owner. A save pulls every
-  /// piece of `StateVector.pieces(of:)` exactly once and in order, also after the disk has failed;
-  /// only a `read` that throws ends the sequence early.
   func read(
     _ range: Range<Int>, of vector: StateVector, into destination: Vector
   ) throws(Failure)

@@ -7,6 +7,8 @@ package enum ExitCode: Int32, Sendable, CaseIterable {
   /// Data is there but is not what it should be: corrupt, truncated, of another model.
   case badData = 65
   case missingInput = 66
+  /// A program or host the run needs does not answer.
+  case unavailable = 69
   /// A program error, or a library that failed for a reason of its own.
   case `internal` = 70
   case cannotCreate = 73
@@ -16,6 +18,8 @@ package enum ExitCode: Int32, Sendable, CaseIterable {
   /// Copies of the weights differ between ranks, or ranks call different operations.
   case outOfLockstep = 76
   case configuration = 78
+  /// A rank without a living supervisor that got nowhere ended itself.
+  case orphaned = 79
   /// Loss or gradient stayed non-finite.
   case diverged = 80
 }

@@ -35,7 +35,7 @@ package enum FileSystem {
     guard Foundation.rename(old, new) == 0 else {
       throw failure(.inputOutput, "rename to \(new)", old)
     }
-    try syncFolder(URL(fileURLWithPath: new).deletingLastPathComponent().path)
+    try syncFolder(parent(of: new))
   }
 
   /// Makes the names in a folder durable.
@@ -73,9 +73,12 @@ package enum FileSystem {
 
   /// All bytes of a file that is not larger than `limit`.
   ///
+  /// - Parameter followsLinks: false refuses links, pipes and devices without waiting for them.
   /// Throws: `Failure` (.missingInput, .badData when it is larger, .inputOutput).
-  package static func readAll(_ path: String, limit: Int) throws(Failure) -> [UInt8] {
-    let file = try OpenFile(reading: path)
+  package static func readAll(
+    _ path: String, limit: Int, followsLinks: Bool = true
+  ) throws(Failure) -> [UInt8] {
+    let file = try followsLinks ? OpenFile(reading: path) : OpenFile(readingRegular: path)
     let byteCount = try file.byteCount()
     guard byteCount <= limit else {
       throw Failure(.badData, "\(path): has \(byteCount) bytes, at most \(limit) were expected")
@@ -83,12 +86,23 @@ package enum FileSystem {
     return try file.read(byteCount: byteCount, at: 0)
   }
 
+  /// The absolute path of the program this process runs.
+  ///
+  /// Throws: `Failure` (.internal).
+  package static func executablePath() throws(Failure) -> String {
+    do {
+      return try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+    } catch {
+      throw Failure(.internal, "/proc/self/exe: cannot tell which program this is")
+    }
+  }
+
   /// Whether something of that name exists.
   package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
   /// Removes a file, or a folder with all it contains; one that is gone already is fine.
   package static func remove(_ path: String) throws(Failure) {
-    guard exists(path) else { return }
+    guard kind(of: path) != nil else { return }
     do {
       try FileManager.default.removeItem(atPath: path)
     } catch {
@@ -113,7 +127,7 @@ package enum FileSystem {
   package static func exchange(_ new: String, with old: String) throws(Failure) {
     guard exists(old) else { return try rename(new, to: old) }
     if exchangeNames?(AT_FDCWD, new, AT_FDCWD, old, 1 << 1 /* RENAME_EXCHANGE */) == 0 {
-      return try syncFolder(URL(fileURLWithPath: old).deletingLastPathComponent().path)
+      return try syncFolder(parent(of: old))
     }
     // Some network file systems cannot exchange: then there is a moment without either.
     let aside = new + ".replaced"
@@ -142,14 +156,67 @@ package enum FileSystem {
     return Int(clamping: UInt64(status.f_bavail) &* UInt64(status.f_frsize))
   }
 
-  /// Creates a folder and its parents; one that exists already is fine.
+  /// Creates a folder and its parents, durably; one that exists already is fine.
+  ///
+  /// Throws: `Failure` (.cannotCreate).
   package static func createFolder(_ path: String) throws(Failure) {
-    do {
-      try FileManager.default.createDirectory(
-        atPath: path, withIntermediateDirectories: true)
-    } catch {
+    if mkdir(path, 0o777) == 0 { return try syncFolder(parent(of: path)) }
+    if errno == ENOENT, parent(of: path) != path {
+      try createFolder(parent(of: path))
+      if mkdir(path, 0o777) == 0 { return try syncFolder(parent(of: path)) }
+    }
+    let code = errno
+    if code == EEXIST, kind(of: path, followsLinks: true) == .folder { return }
+    throw Failure(.cannotCreate, "\(path): cannot create the folder (\(reason(code)))")
+  }
+
+  /// Creates a folder that must not exist, in one that does.
+  ///
+  /// Throws: `Failure` (.cannotCreate).
+  package static func createNewFolder(_ path: String) throws(Failure) {
+    guard mkdir(path, 0o777) == 0 else {
       throw Failure(.cannotCreate, "\(path): cannot create the folder (\(reason(errno)))")
     }
+  }
+
+  /// What stands under a name.
+  package enum Kind: Sendable {
+    case regularFile, folder, link, other
+  }
+
+  /// What stands under a name; nil when nothing does or it cannot be looked at.
+  package static func kind(of path: String, followsLinks: Bool = false) -> Kind? {
+    var status = stat()
+    guard (followsLinks ? stat(path, &status) : lstat(path, &status)) == 0 else { return nil }
+    switch status.st_mode & S_IFMT {
+    case S_IFREG: return .regularFile
+    case S_IFDIR: return .folder
+    case S_IFLNK: return .link
+    default: return .other
+    }
+  }
+
+  /// Removes one name of a file; one that is gone already is fine.
+  package static func removeFile(_ path: String) throws(Failure) {
+    guard unlink(path) == 0 || errno == ENOENT else {
+      throw failure(.inputOutput, "remove", path)
+    }
+  }
+
+  /// Removes a folder unless something is left in it; one that is gone already is fine.
+  package static func removeFolderIfEmpty(_ path: String) throws(Failure) {
+    guard rmdir(path) == 0 || [ENOENT, ENOTEMPTY, EEXIST].contains(errno) else {
+      throw failure(.inputOutput, "remove", path)
+    }
+  }
+
+  /// The folder a path lies in, made of its text alone.
+  package static func parent(of path: String) -> String {
+    var text = Substring(path)
+    while text.count > 1, text.last == "/" { text.removeLast() }
+    guard let slash = text.lastIndex(of: "/") else { return "." }
+    let parent = text[..<slash]
+    return parent.isEmpty ? "/" : String(parent)
   }
 
   /// The text of the current `errno` behind a verb and a path.

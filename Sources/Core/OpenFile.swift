@@ -21,11 +21,18 @@ package struct OpenFile: ~Copyable, Sendable {
     try self.init(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, .missingInput, "open")
   }
 
-  /// Creates or replaces a file, for writing and reading back.
+  /// Creates a file that must not exist, for writing and reading back.
   ///
   /// Throws: `Failure` (.cannotCreate).
   package init(creating path: String) throws(Failure) {
-    try self.init(path, O_RDWR | O_CREAT | O_TRUNC, .cannotCreate, "create")
+    try self.init(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, .cannotCreate, "create")
+  }
+
+  /// Opens a regular file that somebody else has created, for writing and reading back.
+  ///
+  /// Throws: `Failure` (.inputOutput when it is gone, .badData when it is something else).
+  package init(updating path: String) throws(Failure) {
+    try self.init(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, .inputOutput, "open")
   }
 
   private init(
@@ -133,9 +140,10 @@ package struct OpenFile: ~Copyable, Sendable {
     guard fsync(descriptor) == 0 else { throw FileSystem.failure(.inputOutput, "sync", path) }
   }
 
-  /// Asks the kernel to forget its copy, so that a read after `sync` comes from the disk.
-  package func forgetCachedBytes() {
+  /// Asks the kernel to forget its copy of a run of bytes, so that a read after `sync` comes from
+  /// the disk.
+  package func forgetCachedBytes(at offset: Int, byteCount: Int) {
     // Advice only: from the cache, the read back still proves what was written.
-    _ = posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
+    _ = posix_fadvise(descriptor, off_t(offset), off_t(byteCount), POSIX_FADV_DONTNEED)
   }
 }

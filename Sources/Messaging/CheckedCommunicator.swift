@@ -16,6 +16,7 @@ package final class CheckedCommunicator: Communicator {
   package var size: Int { base.size }
   package var hostName: String { base.hostName }
   package var nodes: NodeTopology { base.nodes }
+  package var waits: WaitWatch { base.waits }
 
   package func separateNodes() { base.separateNodes() }
 

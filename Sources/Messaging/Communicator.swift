@@ -4,7 +4,7 @@ import Tensors
 /// What the ranks of a job do together.
 ///
 /// Collective: every rank calls the same operations in the same order; only `rank`, `size`,
-/// `hostName`, `nodes`, `start`, `exchange` and `abort` are a rank's own.
+/// `hostName`, `nodes`, `waits`, `start`, `exchange` and `abort` are a rank's own.
 /// Throws: `Failure` (.internal) with operation, rank and reason. Which peers completed is unknown
 /// afterwards, so nothing but `abort` makes sense.
 package protocol Communicator: AnyObject {
@@ -13,6 +13,8 @@ package protocol Communicator: AnyObject {
   var hostName: String { get }
   /// Which ranks share memory.
   var nodes: NodeTopology { get }
+  /// What this rank waits for; lines about long waits only where somebody starts it.
+  var waits: WaitWatch { get }
 
   /// From now on every rank is a node of its own, whatever memory it could share.
   ///

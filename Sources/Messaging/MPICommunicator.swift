@@ -16,11 +16,15 @@ package final class MPICommunicator: Communicator {
     didSet { precondition(1...Int(Int32.max) ~= pieceLimit, "MPI counts in 32 bits") }
   }
   package private(set) var nodes: NodeTopology
+  package let waits: WaitWatch
+  /// Shared by the ranks of this computer, whatever the nodes.
+  private var board: ArrivalBoard?
   let world: MPI_Comm
   /// The ranks of this node, in the order of their numbers.
   let node: MPI_Comm
   /// Node memory as MPI knows it, freed in `finish` in this order.
   var windows: [MPI_Win?] = []
+  private var boardWindowCount = 0
   var windowByteCount = 0
   /// Free bytes where node memory lies, before the first of it.
   var firstFreeByteCount: Int?
@@ -60,19 +64,31 @@ package final class MPICommunicator: Communicator {
     let (node, nodeOfRank) = try Self.findNode(of: rank, in: world, size: size)
     self.node = node
     nodes = NodeTopology(nodeOfRank: nodeOfRank)
+    waits = WaitWatch(rank: rank, size: size)
+    board = makeBoard()
+    boardWindowCount = windows.count
+    waits.setBoard(board)
   }
 
   package func separateNodes() {
-    precondition(windows.isEmpty, "node memory is shared already")
+    precondition(windows.count == boardWindowCount, "node memory is shared already")
     nodes = .separate(size: size)
   }
 
   package func barrier() throws(Failure) {
-    try check(MPI_Barrier(world), "MPI_Barrier")
+    try collective(.barrier) { () throws(Failure) in
+      try check(MPI_Barrier(world), "MPI_Barrier")
+    }
   }
 
   package func broadcast(_ bytes: [UInt8], from root: Int) throws(Failure) -> [UInt8] {
     precondition(0..<size ~= root, "rank \(root) does not exist")
+    return try collective(.broadcast) { () throws(Failure) in
+      try broadcastPieces(bytes, from: root)
+    }
+  }
+
+  private func broadcastPieces(_ bytes: [UInt8], from root: Int) throws(Failure) -> [UInt8] {
     var count = Int64(bytes.count)
     try check(
       MPI_Bcast(&count, 1, lockstep_mpi_int64(), Int32(root), world), "MPI_Bcast of a length")
@@ -89,6 +105,10 @@ package final class MPICommunicator: Communicator {
   }
 
   package func allGather(bytes: [UInt8]) throws(Failure) -> [[UInt8]] {
+    try collective(.allGather) { () throws(Failure) in try gatherPieces(bytes) }
+  }
+
+  private func gatherPieces(_ bytes: [UInt8]) throws(Failure) -> [[UInt8]] {
     var count = Int64(bytes.count)
     var counts = [Int64](repeating: 0, count: size)
     try check(
@@ -99,7 +119,7 @@ package final class MPICommunicator: Communicator {
     guard total <= pieceLimit else {
       // Rare and large: one broadcast a rank, which cuts into pieces.
       var result: [[UInt8]] = []
-      for root in 0..<size { result.append(try broadcast(bytes, from: root)) }
+      for root in 0..<size { result.append(try broadcastPieces(bytes, from: root)) }
       return result
     }
     let starts = counts.reduce(into: [0]) { $0.append($0[$0.count - 1] + Int($1)) }
@@ -119,19 +139,23 @@ package final class MPICommunicator: Communicator {
   package func agree(_ flags: UInt64) throws(Failure) -> UInt64 {
     var own = flags
     var all: UInt64 = 0
-    try check(
-      MPI_Allreduce(&own, &all, 1, lockstep_mpi_uint64(), lockstep_mpi_bor(), world),
-      "MPI_Allreduce of flags")
+    try collective(.agree) { () throws(Failure) in
+      try check(
+        MPI_Allreduce(&own, &all, 1, lockstep_mpi_uint64(), lockstep_mpi_bor(), world),
+        "MPI_Allreduce of flags")
+    }
     return all
   }
 
   package func allReduceSum(_ vector: Vector) throws(Failure) {
-    for piece in pieces(of: vector.count) {
-      try check(
-        MPI_Allreduce(
-          lockstep_mpi_in_place(), vector.base + piece.lowerBound, Int32(piece.count),
-          lockstep_mpi_float(), lockstep_mpi_sum(), world),
-        "MPI_Allreduce of \(vector.count) floats")
+    try collective(.allReduceSum) { () throws(Failure) in
+      for piece in pieces(of: vector.count) {
+        try check(
+          MPI_Allreduce(
+            lockstep_mpi_in_place(), vector.base + piece.lowerBound, Int32(piece.count),
+            lockstep_mpi_float(), lockstep_mpi_sum(), world),
+          "MPI_Allreduce of \(vector.count) floats")
+      }
     }
   }
 
@@ -143,8 +167,20 @@ package final class MPICommunicator: Communicator {
 
   package func finish() throws(Failure) {
     try checkNothingIsPending(unfinishedCount)
+    // It reads the windows.
+    waits.stop()
     try freeWindows()
     try check(MPI_Finalize(), "MPI_Finalize")
+  }
+
+  /// Runs what every rank comes to as a wait.
+  private func collective<Value>(
+    _ operation: WaitWatch.Operation, _ body: () throws(Failure) -> Value
+  ) throws(Failure) -> Value {
+    board?.arrive(rank)
+    waits.begin(operation)
+    defer { waits.end() }
+    return try body()
   }
 }
 

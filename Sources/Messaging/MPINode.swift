@@ -37,6 +37,8 @@ extension MPICommunicator {
     precondition(count >= 0, "a part cannot have a negative count")
     let ranks = nodeRanks
     guard ranks.count > 1 else { return NodeMemory(buffers: [rank: NodeBuffer(count: count)]) }
+    waits.begin(.nodeMemory)
+    defer { waits.end() }
     let counts = try countsOfNode(count)
     // OpenMPI aligns parts to a cache line only: a page more lets each begin on its own.
     let byteCounts = counts.map { $0 == 0 ? 0 : Pages.roundUp($0 * 4) + Pages.byteCount }
@@ -69,7 +71,9 @@ extension MPICommunicator {
     }
     nodeBarriers += 1
     counters.publish(0, nodeBarriers)
+    defer { waits.end() }
     for other in ranks where other != rank {
+      waits.begin(.nodeBarrier, other)
       // A rank of another node may need this one's messages before it lets ours come here.
       try counters.wait(0, of: other, atLeast: nodeBarriers) { () throws(Failure) in
         try moveMessagesOn()
@@ -85,6 +89,13 @@ extension MPICommunicator {
       MPI_Iprobe(
         Int32(MPI_ANY_SOURCE), Int32(MPI_ANY_TAG), world, &flag, lockstep_mpi_status_ignore()),
       "MPI_Iprobe")
+  }
+
+  /// Where the ranks of this computer see how far the others are; without room for it lines about
+  /// long waits know less.
+  func makeBoard() -> ArrivalBoard? {
+    let memory = try? shareNodeMemory(count: ArrivalBoard.floatsEach, "arrivals")
+    return memory.map { ArrivalBoard(memory: $0, ranks: nodeRanks) }
   }
 
   func freeWindows() throws(Failure) {

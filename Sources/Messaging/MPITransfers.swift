@@ -20,7 +20,7 @@ extension MPICommunicator {
               vector.base + piece.lowerBound, Int32(piece.count), lockstep_mpi_float(), number,
               tag, world, &request),
             "MPI_Isend of \(vector.count) floats to rank \(peer)")
-          pending.add(request, expected: nil)
+          pending.add(request, with: peer, expected: nil)
         }
       case .receive(let vector, let peer):
         let number = number(of: peer)
@@ -31,7 +31,7 @@ extension MPICommunicator {
               vector.base + piece.lowerBound, Int32(piece.count), lockstep_mpi_float(), number,
               tag, world, &request),
             "MPI_Irecv of \(vector.count) floats from rank \(peer)")
-          pending.add(request, expected: piece.count)
+          pending.add(request, with: peer, expected: piece.count)
         }
       }
     }
@@ -46,13 +46,16 @@ private final class MPIPendingTransfers: PendingTransfers {
   private var requests: [MPI_Request?] = []
   /// By request: the floats a receive expects, nothing for a send.
   private var expected: [Int?] = []
+  /// By request: the rank at the other end.
+  private var peers: [Int] = []
   private var isFinished = false
 
   init(of communicator: MPICommunicator) { self.communicator = communicator }
 
-  func add(_ request: MPI_Request?, expected count: Int?) {
+  func add(_ request: MPI_Request?, with peer: Int, expected count: Int?) {
     requests.append(request)
     expected.append(count)
+    peers.append(peer)
   }
 
   func isDone() throws(Failure) -> Bool {
@@ -71,10 +74,28 @@ private final class MPIPendingTransfers: PendingTransfers {
     if isFinished { return }
     var statuses = [MPI_Status](repeating: MPI_Status(), count: requests.count)
     if !requests.isEmpty {
+      let isOne = peers.allSatisfy { $0 == peers[0] }
+      communicator.waits.begin(.messages, isOne ? peers[0] : nil)
+      defer { communicator.waits.end() }
+      if !isOne {
+        communicator.waits.found(place: "one rank or more", missing: Set(peers).sorted())
+      }
       let code = MPI_Waitall(try requestCount(), &requests, &statuses)
       try check(code, statuses, "MPI_Waitall")
     }
     try finish(statuses)
+  }
+
+  func missingRanks() throws(Failure) -> [Int] {
+    var missing: Set<Int> = []
+    for (request, peer) in zip(requests, peers) where !missing.contains(peer) {
+      var flag: Int32 = 0
+      try communicator.check(
+        MPI_Request_get_status(request, &flag, lockstep_mpi_status_ignore()),
+        "MPI_Request_get_status")
+      if flag == 0 { missing.insert(peer) }
+    }
+    return missing.sorted()
   }
 
   private func requestCount() throws(Failure) -> Int32 {
@@ -112,6 +133,7 @@ private final class MPIPendingTransfers: PendingTransfers {
     }
     requests = []
     expected = []
+    peers = []
     isFinished = true
     communicator.unfinishedCount -= 1
   }

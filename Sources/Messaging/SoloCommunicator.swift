@@ -8,6 +8,7 @@ package final class SoloCommunicator: Communicator {
   package let size = 1
   package let hostName = Launch.hostName
   package let nodes = NodeTopology.separate(size: 1)
+  package let waits = WaitWatch(rank: 0, size: 1)
 
   package init() {}
 
@@ -48,5 +49,5 @@ package final class SoloCommunicator: Communicator {
 
   package func abort(_ code: ExitCode) { exit(code.rawValue) }
 
-  package func finish() {}
+  package func finish() { waits.stop() }
 }

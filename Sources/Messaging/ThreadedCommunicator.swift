@@ -14,6 +14,7 @@ package final class ThreadedCommunicator: Communicator {
   package var size: Int { group.size }
   package let hostName: String
   package private(set) var nodes: NodeTopology
+  package let waits: WaitWatch
   private let group: RankGroup
   private var unfinishedCount = 0
 
@@ -21,6 +22,7 @@ package final class ThreadedCommunicator: Communicator {
     self.rank = rank
     self.group = group
     nodes = group.nodes
+    waits = WaitWatch(rank: rank, size: group.size)
     hostName = "thread-\(rank)"
   }
 

@@ -15,6 +15,13 @@ package protocol PendingTransfers: AnyObject {
   func isDone() throws(Failure) -> Bool
 
   func wait() throws(Failure)
+
+  /// The ranks at the other end of what is not complete, where that can be told.
+  func missingRanks() throws(Failure) -> [Int]
+}
+
+extension PendingTransfers {
+  package func missingRanks() -> [Int] { [] }
 }
 
 /// Transfers that were complete when they were started.

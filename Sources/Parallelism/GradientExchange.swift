@@ -23,6 +23,7 @@ package final class GradientExchange {
   }
 
   private let usesMPI: Bool
+  private let parameterCount: Int
   private let communicator: any Communicator
   private let group: ExchangeGroup
   private let layouts: [GradientLayout]
@@ -42,6 +43,8 @@ package final class GradientExchange {
   private var step = 0
   private var sent = 0
   private var summed = 0
+  /// A test wants this rank to stay away from the exchange of this step.
+  private var isSkipped = false
   private var chunkSumsOfBucket: [[Double]]
 
   /// How many buckets are between nodes at once.
@@ -60,6 +63,7 @@ package final class GradientExchange {
     usesMPI: Bool = false
   ) {
     self.usesMPI = usesMPI
+    parameterCount = ownership.parameterCount
     self.communicator = communicator
     self.group = group
     self.layouts = layouts
@@ -109,32 +113,62 @@ package final class GradientExchange {
     self.step = step
     sent = 0
     summed = 0
+    isSkipped = false
     flights = Array(repeating: Flight(), count: buckets.count)
     guard !usesMPI else { return }
-    try communicator.declare("the exchange of step \(step)")
+    try communicator.declare("exchange of step \(step), \(parameterCount) parameters")
     for index in buckets.indices.prefix(Self.window) { try receive(index) }
   }
 
   /// Tells that the gradient of a section is complete in all lanes of this replica, and does what
   /// of the exchange can be done without waiting.
   package func completed(section: Int) throws(Failure) {
-    guard !usesMPI else { return }
+    if section == buckets.first?.section {
+      isSkipped = FaultPoint.exchange.reached(step: step) == .skip
+    }
+    guard !usesMPI, !isSkipped else { return }
     counters.publish(section, step)
     try advance()
   }
 
   /// Returns when the sums of all own spans are there.
   package func finish() throws(Failure) {
+    if isSkipped { return }
     guard !usesMPI else { return try finishWithMPI() }
     var idle = 0
+    var told = Stopwatch()
+    defer { communicator.waits.end() }
     while true {
+      if idle == 0 {
+        communicator.waits.begin(.gradientExchange, summed)
+        told = Stopwatch()
+      }
       let before = (sent, summed)
       try advance()
       if summed == buckets.count, try sendsAreDone() { return }
       idle = before == (sent, summed) ? idle + 1 : 0
       // More ranks than cores: whoever is waited for may need this one.
       if idle > 100 { sched_yield() }
+      if idle % 64 == 63, told.seconds > 0.5 {
+        try tellWhoIsMissing()
+        told = Stopwatch()
+      }
     }
+  }
+
+  /// Says where a long wait stands, for the line about it.
+  private func tellWhoIsMissing() throws(Failure) {
+    let index = min(summed, buckets.count - 1)
+    let section = buckets[min(sent, buckets.count - 1)].section
+    var missing = group.neighbours.map { group.ranks[$0] }
+      .filter { counters.value(section, of: $0) < step }
+    for flight in flights where missing.isEmpty {
+      missing = try flight.receives?.missingRanks() ?? []
+      if missing.isEmpty { missing = try flight.sends?.missingRanks() ?? [] }
+    }
+    communicator.waits.found(
+      place: "bucket \(index) of \(buckets.count), section \(buckets[index].section)",
+      missing: missing)
   }
 
   /// The summed gradient of one of this rank's spans, after `finish` and until the next step.
@@ -272,9 +306,10 @@ package final class GradientExchange {
     var sums: [Double] = []
     for start in stride(from: 0, to: span.count, by: reductionChunkCount) {
       let chunk = start..<min(span.count, start + reductionChunkCount)
-      finalSum.run(sources.map { $0[chunk] }, into: [target[chunk]], scratch: scratch.view)
-      // While it is in the cache.
-      sums += chunkSumsOfSquares(target[chunk])
+      var squares = SquareSum()
+      finalSum.run(
+        sources.map { $0[chunk] }, into: target[chunk], scratch: scratch.view, squares: &squares)
+      sums.append(squares.total)
     }
     chunkSumsOfBucket[index] = sums
   }

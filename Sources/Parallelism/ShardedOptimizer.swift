@@ -103,6 +103,7 @@ package final class ShardedOptimizer {
         step: step, learningRate: learningRate, gradientScale: scale)
       try spread.send(part.span, of: part.bucket, weights)
     }
+    FaultPoint.update.reached(step: step)
     try spread.finish()
     return Outcome(gradientNorm: norm, clipScale: scale, isUpdated: true)
   }

@@ -101,6 +101,7 @@ package final class StageExecutor {
       switch instruction {
       case .forward(let microBatch, let chunk):
         let place = Place(microBatch: microBatch, chunk: chunk)
+        FaultPoint.forward.reached(step: step.number)
         try forward(place, pass: { self.pass(microBatch, step, $0) })
         if chunk == plan.lastChunk, microBatch.isMultiple(of: schedule.microBatchesPerLane) {
           try collector?.open(schedule.lane(of: microBatch), batches)
@@ -198,12 +199,18 @@ package final class StageExecutor {
     }
     // The model does not throw: what goes wrong in the exchange waits until it is through.
     var failure: Failure?
+    // Before the sections are handed on: whoever sums them must not miss it.
+    let poisons = FaultPoint.backward.reached(step: step.number) == .nan
     let result = model(place.chunk).backward(
       batches[place.microBatch], saved, outputGradient: flight.outputGradient,
       pass(place.microBatch, step, flight.arena), target(part: plan.part(of: place.chunk)),
       embeddingGradient: place.chunk == plan.lastChunk ? target(part: plan.embeddingPart) : nil,
       objective: step.objective
     ) { section in
+      if poisons {
+        plan.layout.gradient(of: lane, part: plan.part(of: place.chunk), in: gradients)
+          .vector.base[0] = .nan
+      }
       guard isLaneEnd, failure == nil else { return }
       plan.layout.complete(lane, plan.sections[section], in: gradients)
       guard lane == step.lanes.upperBound - 1 else { return }

@@ -111,6 +111,10 @@ package struct StagePlan: Sendable {
   package var lastChunk: Int { placement.lastChunk }
   /// The lanes of the own replica.
   package var lanes: Range<Int> { assignment.lanes(of: replica) }
+  /// The first parameter of the own chunks.
+  package var firstOwnParameter: Int {
+    chunks.values.map(\.parameters.lowerBound).min() ?? 0
+  }
   /// How the gradients of this rank lie.
   package var layout: GradientLayout { layouts[replica] }
 

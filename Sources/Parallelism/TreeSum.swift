@@ -68,12 +68,38 @@ package struct TreeSum: Sendable {
   /// Writes: the target of every result that is not a source; a target may be one of its sources.
   /// - Parameter targets: one a result.
   package func run(_ sources: [Vector], into targets: [Vector], scratch: Vector) {
+    forEachAddition(sources, targets, scratch) { add($0, $1, into: $2) }
+  }
+
+  /// The same for the one root of all lanes; its squares join a sum while it is in the cache.
+  package func run(
+    _ sources: [Vector], into root: Vector, scratch: Vector, squares: inout SquareSum
+  ) {
+    precondition(results.count == 1, "the sources hold all lanes")
+    guard results[0].source == nil else { return squares.add(root) }
+    var sum = squares
+    forEachAddition(sources, [root], scratch) { left, right, target in
+      if target.base >= root.base, target.base < root.base + root.count {
+        sum.add(left, plus: right, into: target)
+      } else {
+        add(left, right, into: target)
+      }
+    }
+    squares = sum
+  }
+
+  private func forEachAddition(
+    _ sources: [Vector], _ targets: [Vector], _ scratch: Vector,
+    _ body: (_ left: Vector, _ right: Vector, _ target: Vector) -> Void
+  ) {
     precondition(
       sources.count == sourceCount && targets.count == results.count
         && scratch.count >= scratchSize, "the program is for other sources")
     guard !additions.isEmpty else { return }
-    for start in stride(from: 0, to: sources[0].count, by: Self.pieceCount) {
-      let piece = start..<min(sources[0].count, start + Self.pieceCount)
+    // Without partial sums to keep there is no reason to stop on the way.
+    let length = scratchCount == 0 ? sources[0].count : Self.pieceCount
+    for start in stride(from: 0, to: sources[0].count, by: max(1, length)) {
+      let piece = start..<min(sources[0].count, start + length)
       func vector(_ place: Place) -> Vector {
         switch place {
         case .source(let index): sources[index][piece]
@@ -83,7 +109,7 @@ package struct TreeSum: Sendable {
         }
       }
       for addition in additions {
-        add(vector(addition.left), vector(addition.right), into: vector(addition.into))
+        body(vector(addition.left), vector(addition.right), vector(addition.into))
       }
     }
   }

@@ -11,8 +11,6 @@ package enum StartBanner {
   }
 
   package static func lines(_ run: RunDescription) -> [String] {
-    let total = run.memory.reduce(0) { $0 + $1.byteCount }
-    let parts = run.memory.map { "\($0.name) \(ProgressLine.bytes($0.byteCount))" }
     let beginning = run.resumedStep.map { "resumed after step \($0)" } ?? "new run"
     let excluded =
       run.excludedPairs > 0 ? " (\(ProgressLine.grouped(run.excludedPairs)) too long)" : ""
@@ -26,8 +24,31 @@ package enum StartBanner {
         + " and \(ProgressLine.grouped(run.validationPairs)) validation pairs,"
         + " \(ProgressLine.grouped(run.vocabularySize)) pieces",
       "  step    at most \(ProgressLine.grouped(run.tokensPerStep)) source and target tokens each",
-      "  memory  \(ProgressLine.bytes(total)) a rank: " + parts.joined(separator: ", "),
-    ]
+    ] + memory(run)
+  }
+
+  /// What a rank plans to use: on a line, or a line for each stage.
+  private static func memory(_ run: RunDescription) -> [String] {
+    guard run.stages.count > 1 else {
+      return run.stages.map { stage in
+        let parts = stage.memory.map { "\($0.name) \(ProgressLine.bytes($0.byteCount))" }
+        return "  memory  \(ProgressLine.bytes(stage.byteCount)) a rank: "
+          + parts.joined(separator: ", ")
+      }
+    }
+    let titles = ["stage"] + run.stages[0].memory.map(\.name) + ["a rank", "layers"]
+    let rows = run.stages.enumerated().map { number, stage in
+      [String(number)] + stage.memory.map { ProgressLine.bytes($0.byteCount) }
+        + [ProgressLine.bytes(stage.byteCount), stage.layers]
+    }
+    let table = [titles] + rows
+    let widths = titles.indices.map { column in table.map { $0[column].count }.max() ?? 0 }
+    let last = titles.count - 1
+    return ["  memory by stage, \(run.schedule)"]
+      + table.map { row in
+        let columns = (0..<last).map { ProgressLine.padded(row[$0], widths[$0]) }
+        return "  " + (columns + [row[last]]).joined(separator: "  ")
+      }
   }
 
   private static func counted(_ count: Int, _ noun: String) -> String {

@@ -1,3 +1,4 @@
+import Checkpoints
 import Models
 import Parallelism
 
@@ -122,10 +123,18 @@ package struct RunConfiguration: Equatable, Sendable {
   }
 
   package struct CheckpointGroup: Equatable, Sendable {
-    package var every = 1000
+    package var every = SaveInterval.steps(1000)
     package var keep = 5
+    /// Checkpoints at multiples of this step stay for ever; nil keeps none for that.
+    package var keepEvery: Int?
+    /// So many with the lowest validation loss stay.
+    package var keepBest = 0
 
     package init() {}
+
+    var retention: RetentionPolicy {
+      RetentionPolicy(newest: keep, every: keepEvery, best: keepBest)
+    }
   }
 
   package struct EvaluationGroup: Equatable, Sendable {
@@ -137,6 +146,8 @@ package struct RunConfiguration: Equatable, Sendable {
   package struct RuntimeGroup: Equatable, Sendable {
     /// OpenBLAS core name; nil means the best this CPU supports.
     package var blasKernels: String?
+    /// Seconds a rank may wait for another before it says so.
+    package var stallSeconds = 60
 
     package init() {}
   }

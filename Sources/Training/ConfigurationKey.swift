@@ -179,16 +179,26 @@ extension ConfigurationKey {
       "parallel.check_every", \.parallel.checkEvery, .integer(1...1_000_000_000),
       "Steps between two comparisons of all copies of the weights.", .free),
     .init(
-      "checkpoint.every", \.checkpoint.every, .integer(1...1_000_000_000),
-      "Steps between two checkpoints; the last step has one too.", .free),
+      "checkpoint.every", \.checkpoint.every, .interval,
+      "Steps between two checkpoints (1000), seconds (600s), or auto; the last step has one too.",
+      .free),
     .init(
       "checkpoint.keep", \.checkpoint.keep, .integer(1...1_000_000),
       "Newest checkpoints that stay; two always do, so that one can be damaged.", .free),
+    .init(
+      "checkpoint.keep_every", \.checkpoint.keepEvery, .orNull(.integer(1...1_000_000_000)),
+      "Checkpoints of every so many steps stay for good; null keeps none for that.", .free),
+    .init(
+      "checkpoint.keep_best", \.checkpoint.keepBest, .integer(0...1_000_000),
+      "So many checkpoints with the lowest validation loss stay besides.", .free),
     .init(
       "evaluation.every", \.evaluation.every, .integer(1...1_000_000_000),
       "Steps between two measurements of the validation loss.", .free),
     .init(
       "runtime.blas_kernels", \.runtime.blasKernels, .orAutomatic(.word),
       "OpenBLAS kernel set (SkylakeX, Haswell, ...); auto is the best of this CPU.", .free),
+    .init(
+      "runtime.stall_seconds", \.runtime.stallSeconds, .integer(1...1_000_000),
+      "Seconds a rank may wait for others before it says for whom.", .free),
   ]
 }

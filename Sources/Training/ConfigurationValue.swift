@@ -1,3 +1,5 @@
+import Checkpoints
+
 /// The text of one value, from a file or an argument, before it has a type.
 struct ScalarText: Equatable, Sendable {
   var text: String
@@ -74,6 +76,28 @@ extension ConfigurationValue where Value == [Int] {
       return counts.count == parts.count && parts.count <= 10_000 ? counts : nil
     },
     format: { counts in "\"\(counts.map(String.init).joined(separator: ","))\"" })
+}
+
+extension ConfigurationValue where Value == SaveInterval {
+  /// A number of steps, a number of seconds with an s behind it, or auto.
+  static let interval = Self(
+    expectation: "a number of steps, seconds as in 600s, or auto",
+    parse: { scalar in
+      guard !scalar.isQuoted else { return nil }
+      if scalar.text == "auto" { return .automatic }
+      let isSeconds = scalar.text.hasSuffix("s")
+      guard let count = Int(isSeconds ? String(scalar.text.dropLast()) : scalar.text),
+        1...1_000_000_000 ~= count
+      else { return nil }
+      return isSeconds ? .seconds(Double(count)) : .steps(count)
+    },
+    format: { interval in
+      switch interval {
+      case .steps(let count): "\(count)"
+      case .seconds(let seconds): "\(Int(seconds))s"
+      case .automatic: "auto"
+      }
+    })
 }
 
 extension ConfigurationValue where Value == Bool {

@@ -31,7 +31,7 @@ package struct Coordinator: Sendable {
 
   /// - Parameters:
   ///   - step: the step just done, from 1.
-  ///   - requests: what any rank was asked for since the last step.
+  ///   - requests: what any rank was asked for since the last step, or its clock asks for.
   ///   - nonFiniteInARow: how many updates, this one included, were skipped.
   package func decide(step: Int, requests: Requests, nonFiniteInARow: Int) -> Decision {
     let isLast = step >= configuration.train.steps
@@ -44,7 +44,7 @@ package struct Coordinator: Sendable {
       evaluates: isLast || step % configuration.evaluation.every == 0,
       // A diverged state is not worth a checkpoint: it would push a good one out.
       saves: end != .diverged
-        && (end != nil || step % configuration.checkpoint.every == 0 || requests.contains(.save)),
+        && (end != nil || requests.contains(.save)),
       end: end)
   }
 }

@@ -19,14 +19,16 @@ package struct RunDescription: Equatable, Sendable {
   package var vocabularySize: Int
   /// Source and target tokens each, at most.
   package var tokensPerStep: Int
-  /// By purpose, of the rank that needs most.
-  package var memory: [MemoryPart]
+  /// How micro-batches pass through the stages, where there are several.
+  package var schedule: String
+  /// By stage.
+  package var stages: [StageDescription]
 
   package init(
     runPath: String, resumedStep: Int?, ranks: Int, hosts: Int, lanes: Int, blasKernels: String,
     model: RunConfiguration.ModelGroup, parameterCount: Int, dataPath: String, trainingPairs: Int,
     excludedPairs: Int, validationPairs: Int, vocabularySize: Int, tokensPerStep: Int,
-    memory: [MemoryPart]
+    schedule: String, stages: [StageDescription]
   ) {
     self.runPath = runPath
     self.resumedStep = resumedStep
@@ -42,7 +44,23 @@ package struct RunDescription: Equatable, Sendable {
     self.validationPairs = validationPairs
     self.vocabularySize = vocabularySize
     self.tokensPerStep = tokensPerStep
-    self.memory = memory
+    self.schedule = schedule
+    self.stages = stages
+  }
+
+  /// What one stage of the pipeline holds; the only one holds the whole model.
+  package struct StageDescription: Equatable, Sendable {
+    /// Its layers and its share of the work.
+    package var layers: String
+    /// What a rank plans to use, by purpose: of the stage's ranks the one that needs most.
+    package var memory: [MemoryPart]
+
+    package init(layers: String, memory: [MemoryPart]) {
+      self.layers = layers
+      self.memory = memory
+    }
+
+    package var byteCount: Int { memory.reduce(0) { $0 + $1.byteCount } }
   }
 
   /// A part of the memory a rank plans to use.

@@ -11,6 +11,8 @@ package struct RunPaths: Equatable, Sendable {
   package var events: String { root + "/events.jsonl" }
   package var incarnation: String { root + "/incarnation" }
   package var lock: String { root + "/lock" }
+  package var supervisorLock: String { root + "/supervisor.lock" }
+  package var lease: String { root + "/supervisor.lease" }
   package var logs: String { root + "/logs" }
   package var checkpoints: String { root + "/checkpoints" }
 
@@ -33,22 +35,50 @@ package final class RunDirectory: Sendable {
   package let events: EventLog
   private let lock: RunLock
 
-  /// Creates or opens the directory, locks it and takes the next incarnation number.
+  /// Creates or opens the directory, locks it and takes the next incarnation number, or checks that
+  /// the one its supervisor took is still the last.
   ///
   /// Throws: `Failure` (.cannotCreate when it cannot be made or written; .inputOutput when another
-  /// process holds it; .badData when the incarnation file is damaged).
-  package init(root: String) throws(Failure) {
+  /// process holds it or a later launch was started; .badData when the incarnation file is
+  /// damaged).
+  package init(
+    root: String, assigned: Int? = SupervisedLaunch.current?.incarnation
+  ) throws(Failure) {
     paths = RunPaths(root: root)
+    try Self.create(paths)
+    lock = try RunLock(path: paths.lock, root: root)
+    if let assigned {
+      let last = try Self.lastIncarnation(paths.incarnation)
+      guard last == assigned else {
+        throw Failure(
+          .inputOutput, "\(root): this is launch \(assigned), but launch \(last) was started since")
+      }
+      incarnation = assigned
+    } else {
+      incarnation = try Self.takeIncarnation(paths)
+    }
+    events = try EventLog(path: paths.events, incarnation: incarnation)
+  }
+
+  /// Makes the folders of a run directory that are missing.
+  ///
+  /// Throws: `Failure` (.cannotCreate).
+  package static func create(_ paths: RunPaths) throws(Failure) {
     for folder in [paths.root, paths.logs, paths.checkpoints] {
       try FileSystem.createFolder(folder)
     }
     guard access(paths.root, W_OK | X_OK) == 0 else {
       throw FileSystem.failure(.cannotCreate, "write to the run directory", paths.root)
     }
-    lock = try RunLock(path: paths.lock, root: root)
-    incarnation = try Self.lastIncarnation(paths.incarnation) + 1
+  }
+
+  /// Takes the next incarnation number, durably.
+  ///
+  /// Precondition: the caller holds the run's or its supervisor's lock.
+  package static func takeIncarnation(_ paths: RunPaths) throws(Failure) -> Int {
+    let incarnation = try lastIncarnation(paths.incarnation) + 1
     try FileSystem.writeAtomically(Array("\(incarnation)\n".utf8), to: paths.incarnation)
-    events = try EventLog(path: paths.events, incarnation: incarnation)
+    return incarnation
   }
 
   /// Writes `config.yaml`, whole or not at all.
@@ -56,7 +86,12 @@ package final class RunDirectory: Sendable {
     try FileSystem.writeAtomically(Array(configuration.resolvedYAML.utf8), to: paths.configuration)
   }
 
-  private static func lastIncarnation(_ path: String) throws(Failure) -> Int {
+  /// The number of the launch that opened the directory last; 0 where none can be read.
+  static func lastIncarnation(of paths: RunPaths) -> Int {
+    (try? lastIncarnation(paths.incarnation)) ?? 0
+  }
+
+  package static func lastIncarnation(_ path: String) throws(Failure) -> Int {
     guard FileManager.default.fileExists(atPath: path) else { return 0 }
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
       throw FileSystem.failure(.inputOutput, "read", path)

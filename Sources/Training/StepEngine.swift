@@ -1,4 +1,3 @@
-import Checkpoints
 import Core
 import Layers
 import Messaging
@@ -68,10 +67,11 @@ package final class StepEngine {
   package let optimizer: ShardedOptimizer
   package let ownership: OwnershipMap
   private let settings: Settings
-  private let communicator: any Communicator
+  let communicator: any Communicator
   private let weightMemory: NodeMemory
   private let exchange: GradientExchange
   private let executor: StageExecutor
+  private let copies: ReplicaCheck
 
   /// Collective. Throws: `Failure` (.configuration) when ranks, stages, lanes and layers do not fit
   /// together; what `shareNodeMemory` throws.
@@ -108,21 +108,25 @@ package final class StepEngine {
       plan, bounds: bounds, communicator: communicator,
       weights: weightMemory.vector(of: communicator.nodeRanks[0]),
       gradients: gradients.vector(of: communicator.rank))
+    copies = ReplicaCheck(
+      communicator: communicator, layout: model.layout, usersOfSection: plan.usersOfSection,
+      stageOfRank: nodes.indices.map { plan.grid.stage(of: $0) },
+      ownedSpans: optimizer.ownedSpans)
   }
 
   /// All parameters, in layout order; those of stages on other nodes only are not there.
   package var weights: Vector { weightMemory.vector(of: communicator.nodeRanks[0]) }
 
   /// The parameters this rank fills, so that the ranks of a node together have all that the node
-  /// computes with.
+  /// computes with; only such as this rank computes with itself.
   package var weightsToFill: [Range<Int>] {
-    let ranks = communicator.nodeRanks
-    let stages = Set(ranks.map { plan.grid.stage(of: $0) })
-    let sections = plan.usersOfSection.indices.filter {
-      !stages.isDisjoint(with: plan.usersOfSection[$0])
-    }
-    let place = ranks.firstIndex(of: communicator.rank) ?? 0
-    return sections.indices.filter { $0 % ranks.count == place }.map { plan.sections[sections[$0]] }
+    let users = plan.usersOfSection
+    return plan.sections.indices.filter { section in
+      let ranks = communicator.nodeRanks.filter {
+        users[section].contains(plan.grid.stage(of: $0))
+      }
+      return !ranks.isEmpty && ranks[section % ranks.count] == communicator.rank
+    }.map { plan.sections[$0] }
   }
 
   /// Which of a step's micro-batches this rank's replica computes.
@@ -142,7 +146,7 @@ package final class StepEngine {
     return [
       ("weights", weights.reduce(0, +)), ("gradients", plan.layout.count * 4),
       ("moments", optimizer.byteCount), ("activations", executor.byteCount),
-      ("exchange", exchange.byteCount),
+      ("buffers", exchange.byteCount),
     ]
   }
 
@@ -157,6 +161,9 @@ package final class StepEngine {
     _ number: Int, microBatches: [MicroBatch], targetTokens: Int, learningRate: Double
   ) throws(Failure) -> Outcome {
     let watch = Stopwatch()
+    communicator.waits.setStep(number)
+    let isChecked = number.isMultiple(of: settings.parallel.checkEvery)
+    if isChecked, !copies.remembers { copies.remember(weights) }
     try exchange.begin(step: number)
     let losses = try executor.train(
       microBatches,
@@ -169,9 +176,11 @@ package final class StepEngine {
     phases.lanes = watch.seconds
     try exchange.finish()
     phases.exchange = watch.seconds - phases.lanes
+    if isChecked { try compareCopies(step: number) }
     let update = try optimizer.step(
       weights: weights, gradient: exchange.gradient, chunkSums: exchange.chunkSums, step: number,
       learningRate: learningRate)
+    noteCopies(after: number, isUpdated: update.isUpdated)
     phases.update = watch.seconds - phases.exchange - phases.lanes
     let sums = try LaneSums.reduce(
       losses.map { [$0.smoothed, $0.negativeLogLikelihood] }, assignment: plan.assignment,
@@ -181,29 +190,17 @@ package final class StepEngine {
       gradientNorm: update.gradientNorm, isUpdated: update.isUpdated)
   }
 
-  /// Copies a range of the state from its owners to rank 0.
+  /// Compares all copies of the weights with each other and with what their owners wrote.
   ///
-  /// Collective. Writes: `target` on rank 0; it is ignored elsewhere.
-  func gather(_ vector: StateVector, _ range: Range<Int>, into target: Vector?) throws(Failure) {
-    var transfers: [Transfer] = []
-    for (owner, span) in ownership.spansInOrder where span.overlaps(range) {
-      let part = span.clamped(to: range)
-      if owner == communicator.rank {
-        let local = part.lowerBound - span.lowerBound..<part.upperBound - span.lowerBound
-        let source =
-          switch vector {
-          case .parameters: weights[part]
-          case .firstMoment: optimizer.moment(.first, span)[local]
-          case .secondMoment: optimizer.moment(.second, span)[local]
-          }
-        transfers.append(.send(source, to: 0))
-      }
-      if let target, communicator.rank == 0 {
-        let place = part.lowerBound - range.lowerBound..<part.upperBound - range.lowerBound
-        transfers.append(.receive(into: target[place], from: owner))
-      }
-    }
-    try communicator.exchange(transfers)
+  /// Collective. Throws: `Failure` (.outOfLockstep), the same on every rank, where they differ.
+  package func compareCopies(step: Int) throws(Failure) {
+    try copies.compare(weights, step: step)
+  }
+
+  /// Before a step that is checked the owners note what they wrote.
+  private func noteCopies(after step: Int, isUpdated: Bool) {
+    guard (step + 1).isMultiple(of: settings.parallel.checkEvery) else { return copies.forget() }
+    if isUpdated || !copies.remembers { copies.remember(weights) }
   }
 
   /// The losses of micro-batches under the current weights, without dropout or smoothing.

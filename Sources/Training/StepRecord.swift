@@ -95,13 +95,21 @@ package struct SaveRecord: Equatable, Sendable {
   package var step: Int
   package var path: String
   package var byteCount: Int
+  /// From the snapshot to the publication.
   package var seconds: Double
+  /// Of those, what training waited for.
+  package var blockedSeconds: Double
   /// Why there is no checkpoint of this step; training goes on.
   package var problem: String?
+  /// Why an older checkpoint could not be removed; this one is safe.
+  package var retentionProblem: String?
 
   package init(
-    step: Int, path: String, byteCount: Int, seconds: Double, problem: String? = nil
+    step: Int, path: String, byteCount: Int, seconds: Double, blockedSeconds: Double = 0,
+    problem: String? = nil, retentionProblem: String? = nil
   ) {
+    self.blockedSeconds = blockedSeconds
+    self.retentionProblem = retentionProblem
     self.step = step
     self.path = path
     self.byteCount = byteCount
@@ -113,6 +121,7 @@ package struct SaveRecord: Equatable, Sendable {
     [
       .init("step", .integer(step)), .init("path", .string(path)),
       .init("bytes", .integer(byteCount)), .init("seconds", .number(seconds)),
+      .init("blocked_seconds", .number(blockedSeconds)),
       .init("problem", problem.map { .string($0) } ?? .null),
     ]
   }

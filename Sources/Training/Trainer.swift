@@ -14,14 +14,18 @@ package final class Trainer {
   let logger: Logger
   /// On rank 0 only: it alone writes and tells.
   let directory: RunDirectory?
-  let publisher: Publisher?
   private let coordinator: Coordinator
   private let schedule: LearningRateSchedule
   private let validation: Validation
   private var progress: Progress
-  private var nonFiniteInARow = 0
-  /// What the last save said on rank 0, if it failed.
-  package private(set) var saveProblem: Failure?
+  private let saving: Saving
+  /// What all ranks agreed on after the last step: requests, and how far the save is.
+  private var united: UInt64 = 0
+  /// Of the present step, if it has been measured.
+  private var validationLoss: Double?
+
+  /// Why the last save failed, if it did.
+  package var saveProblem: Failure? { saving.problem }
 
   init(
     _ configuration: RunConfiguration, communicator: any Communicator,
@@ -35,7 +39,8 @@ package final class Trainer {
     self.engine = engine
     self.logger = logger
     self.directory = directory
-    self.publisher = publisher
+    saving = Saving(
+      configuration, engine: engine, communicator: communicator, publisher: publisher)
     self.progress = progress
     coordinator = Coordinator(configuration)
     schedule = configuration.learningRateSchedule
@@ -56,37 +61,68 @@ package final class Trainer {
     while true {
       let batch = try prefetcher.next()
       let step = progress.step + 1
+      FaultPoint.load.reached(step: step)
       let rate = schedule.rate(step: step)
-      let outcome = try engine.step(
-        step, microBatches: batch.microBatches, targetTokens: batch.plan.targetTokens,
-        learningRate: rate)
+      let outcome = try recordingDifference { () throws(Failure) in
+        try engine.step(
+          step, microBatches: batch.microBatches, targetTokens: batch.plan.targetTokens,
+          learningRate: rate)
+      }
       advance(past: batch.plan, outcome)
       pace.count(batch.plan.targetTokens)
       let decision = try decide()
-      if decision.records { record(outcome, batch.plan, learningRate: rate, &pace) }
-      if decision.evaluates { try validate(&pace) }
-      if decision.saves { try save(&pace) }
+      if decision.records { try record(outcome, batch.plan, learningRate: rate, &pace) }
+      if decision.evaluates, FaultPoint.evaluate.reached(step: step) != .skip {
+        try validate(&pace)
+      }
+      if decision.saves { saving.request() }
+      let saved = try recordingDifference { () throws(Failure) in
+        try saving.advance(united, progress, validationLoss: validationLoss)
+      }
+      tell(saved)
       if let end = decision.end { return try finish(end) }
     }
   }
 
   private func advance(past plan: StepPlan, _ outcome: StepEngine.Outcome) {
     progress.step += 1
+    StepBeacon.mark(step: progress.step)
+    validationLoss = nil
     progress.position = plan.nextPosition
     progress.tokensSeen += plan.targetTokens
-    nonFiniteInARow = outcome.isUpdated ? 0 : nonFiniteInARow + 1
+    progress.skippedInARow = outcome.isUpdated ? 0 : progress.skippedInARow + 1
+  }
+
+  /// Weights that differ are recorded before the job ends of it.
+  private func recordingDifference<Value>(
+    _ body: () throws(Failure) -> Value
+  ) throws(Failure) -> Value {
+    do throws(Failure) {
+      return try body()
+    } catch {
+      if error.exitCode == .outOfLockstep {
+        directory?.events.append(
+          .fault,
+          [.init("step", .integer(progress.step)), .init("fault", .string(error.message))])
+        logger.error("\(error.message)", metadata: stepMetadata)
+      }
+      throw error
+    }
   }
 
   /// Agrees with all ranks on what was asked for, then on what follows.
   private func decide() throws(Failure) -> Coordinator.Decision {
-    let requests = Requests(rawValue: try communicator.agree(StopSignals.take().rawValue))
+    united = try communicator.agree(
+      StopSignals.take().rawValue | saving.flags(step: progress.step))
     return coordinator.decide(
-      step: progress.step, requests: requests, nonFiniteInARow: nonFiniteInARow)
+      step: progress.step, requests: Requests(rawValue: united),
+      nonFiniteInARow: progress.skippedInARow)
   }
 
   private func record(
     _ outcome: StepEngine.Outcome, _ plan: StepPlan, learningRate: Double, _ pace: inout Pace
-  ) {
+  ) throws(Failure) {
+    let digest = try engine.weightsDigest()
     guard let directory else { return }
     let speed = pace.lap(step: progress.step, of: configuration.train.steps)
     let record = StepRecord(
@@ -95,7 +131,7 @@ package final class Trainer {
       crossEntropy: outcome.crossEntropy, learningRate: learningRate,
       gradientNorm: outcome.gradientNorm, tokens: plan.targetTokens,
       tokensPerSecond: speed.tokensPerSecond,
-      weightsDigest: Digest(of: engine.weights.bytes).description, secondsLeft: speed.secondsLeft)
+      weightsDigest: digest.description, secondsLeft: speed.secondsLeft)
     directory.events.append(record)
     observer.stepped(record)
     if !outcome.isUpdated {
@@ -112,6 +148,7 @@ package final class Trainer {
     let watch = Stopwatch()
     let result = try validation.run(engine, over: communicator)
     pace.exclude(watch.seconds)
+    validationLoss = result.crossEntropy
     guard let directory else { return }
     let record = ValidationRecord(
       step: progress.step, loss: result.crossEntropy, tokens: result.tokens,
@@ -120,37 +157,23 @@ package final class Trainer {
     observer.validated(record)
   }
 
-  /// Saves; a save that fails is reported and training goes on.
-  private func save(_ pace: inout Pace) throws(Failure) {
-    let watch = Stopwatch()
-    var saved = SaveRecord(step: progress.step, path: "", byteCount: 0, seconds: 0)
-    do throws(Failure) {
-      if let checkpoint = try engine.save(progress, publisher) {
-        saved.path = checkpoint.path
-        saved.byteCount = checkpoint.byteCount
-      }
-      saveProblem = nil
-    } catch {
-      // Without a publisher nothing was written here: what failed is the way to rank 0.
-      guard publisher != nil else { throw error }
-      saveProblem = error
-      saved.problem = error.message
-    }
-    pace.exclude(watch.seconds)
-    saved.seconds = watch.seconds
-    guard let directory else { return }
+  /// Tells how a save ended; after one that failed training goes on.
+  private func tell(_ saved: SaveRecord?) {
+    guard let saved, let directory else { return }
     directory.events.append(saved)
     observer.saved(saved)
-    logger.info("\(saved.problem ?? "saved \(saved.path)")", metadata: stepMetadata)
+    logger.info(
+      "\(saved.problem ?? "saved \(saved.path)")", metadata: ["step": "\(saved.step)"])
+    if let problem = saved.retentionProblem { observer.noticed(problem) }
   }
 
   /// The end, if what it promises is true: a run that says it can be resumed has been saved.
   private func finish(_ end: Coordinator.End) throws(Failure) -> Coordinator.End {
-    // Other ranks know of no problem: the first one's code is the one that is left.
-    let code = try communicator.agree(UInt64(saveProblem?.exitCode.rawValue ?? 0))
-    if end != .diverged, code != 0 {
-      return .unsaved(ExitCode(rawValue: Int32(code)) ?? .inputOutput)
+    let records = try recordingDifference { () throws(Failure) in
+      try saving.finish(progress, validationLoss: validationLoss)
     }
+    records.forEach(tell)
+    if end != .diverged, let problem = saving.problem { return .unsaved(problem.exitCode) }
     directory?.events.append(
       end == .stopped ? .stop : .end, [.init("step", .integer(progress.step))])
     logger.info("ended: \(end)", metadata: stepMetadata)

@@ -22,14 +22,25 @@ extension Trainer {
     let directory = try communicator.together { () throws(Failure) in
       isFirst ? try RunDirectory(root: root) : nil
     }
+    try communicator.together { () throws(Failure) in
+      try FaultPoint.arm(rank: communicator.rank) { RunDirectory.lastIncarnation(of: paths) }
+    }
+    FaultPoint.start.reached(step: 0)
     let logger = try communicator.together { () throws(Failure) in
       try RankLogHandler.logger(path: paths.log(rank: communicator.rank), rank: communicator.rank)
+    }
+    communicator.waits.start(limitSeconds: configuration.runtime.stallSeconds) { line, step in
+      StandardError.say(line)
+      logger.warning("\(line)", metadata: ["step": "\(step)"])
     }
     let inputs = try communicator.together { () throws(Failure) in try RunInputs(configuration) }
     if configuration.parallel.exchange == .messages { communicator.separateNodes() }
     let engine = try StepEngine(
       inputs.model, bounds: inputs.bounds, settings: StepEngine.Settings(configuration),
       communicator: communicator)
+    FaultPoint.setFlip { [weights = engine.weights, index = engine.plan.firstOwnParameter] in
+      weights.base[index] = Float(bitPattern: weights.base[index].bitPattern ^ 1 << 16)
+    }
     let store = CheckpointStore(folder: paths.checkpoints)
     let resumed = try resume(
       configuration, root: root, inputs, engine, store, communicator, observer, directory)
@@ -47,7 +58,7 @@ extension Trainer {
     ]
     let publisher = directory.map { directory in
       Publisher(
-        store: store, keep: configuration.checkpoint.keep,
+        store: store, retention: configuration.checkpoint.retention,
         runIdentifier: resumed?.runIdentifier ?? UUID().uuidString.lowercased(),
         incarnation: directory.incarnation, configuration: configuration,
         tokenizerModel: inputs.dataset.tokenizer.bytes,
@@ -155,7 +166,6 @@ extension Trainer {
       })
     let parts = engine.memory
     let memory = try communicator.allGather(parts.map { Double($0.byteCount) })
-    let largest = memory.max { $0.reduce(0, +) < $1.reduce(0, +) } ?? []
     logger.info("rank \(communicator.rank) of \(communicator.size) on \(communicator.hostName)")
     guard let directory else { return }
     directory.events.append(
@@ -163,7 +173,7 @@ extension Trainer {
       [
         .init("version", .string(lockstepVersion)), .init("ranks", .integer(communicator.size)),
         .init("blas_kernels", .string(KernelSet.blasCore)),
-        .init("step", .integer(resumedStep ?? 0)),
+        .init("step", .integer(resumedStep ?? 0)), .init("memory_plan", plan(parts, memory)),
       ])
     observer.began(
       RunDescription(
@@ -174,6 +184,32 @@ extension Trainer {
         excludedPairs: inputs.loader.excludedCount,
         validationPairs: inputs.dataset.pairCount(of: .validation),
         vocabularySize: inputs.dataset.vocabularySize, tokensPerStep: configuration.batch.tokens,
-        memory: zip(parts, largest).map { .init($0.name, Int($1)) }))
+        schedule: configuration.parallel.schedule.rawValue, stages: stages(parts, memory)))
+  }
+
+  private func stages(
+    _ parts: [(name: String, byteCount: Int)], _ memory: [[Double]]
+  ) -> [RunDescription.StageDescription] {
+    let plan = engine.plan
+    let layers = plan.partition.stageDescriptions(encoderBlocks: inputs.model.shape.encoderLayers)
+    return layers.enumerated().map { stage, layers in
+      let ranks = plan.grid.ranks(ofStage: stage)
+      let largest: [Double] =
+        ranks.map { memory[$0] }.max { $0.reduce(0, +) < $1.reduce(0, +) } ?? []
+      let planned = zip(parts, largest).map { part, bytes in
+        RunDescription.MemoryPart(part.name, Int(bytes))
+      }
+      return RunDescription.StageDescription(layers: layers, memory: planned)
+    }
+  }
+
+  /// Bytes by purpose, for each rank.
+  private func plan(
+    _ parts: [(name: String, byteCount: Int)], _ memory: [[Double]]
+  ) -> JSONValue {
+    .array(
+      memory.map { rank in
+        .object(zip(parts, rank).map { .init($0.name, .integer(Int($1))) })
+      })
   }
 }

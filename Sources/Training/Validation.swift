@@ -17,6 +17,9 @@ package struct Validation {
   package func run(
     _ engine: StepEngine, over communicator: any Communicator
   ) throws(Failure) -> (crossEntropy: Double, tokens: Int) {
+    StepBeacon.set(.evaluating)
+    defer { StepBeacon.set(.training) }
+    try communicator.declare("a validation")
     let grid = engine.plan.grid
     let indices = stride(from: engine.plan.replica, to: plan.microBatches.count, by: grid.replicas)
     let batches = try communicator.together { () throws(Failure) in

@@ -31,12 +31,7 @@ enum CommandLineEntry {
 
   /// One line on stderr; nothing without a message.
   static func say(_ message: String?) {
-    guard let message else { return }
-    // Names from files are in it, and a terminal obeys what it is sent.
-    let line = escaped(message.replacing("\n", with: " "))
-    let bytes = Array("lockstep: \(line)\n".utf8)
-    // A closed stderr leaves nobody to tell.
-    _ = bytes.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+    if let message { StandardError.say(message) }
   }
 
   private static func finish(_ code: Core.ExitCode, saying message: String) -> Never {

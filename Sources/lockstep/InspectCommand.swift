@@ -4,26 +4,53 @@ import Core
 import Foundation
 import HDF5
 
-/// `lockstep inspect`: what is in a checkpoint or any other HDF5 file.
+/// `lockstep inspect`: what is in a checkpoint or any other HDF5 file, whether it is sound, and how
+/// it differs from another.
 struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "inspect",
     abstract:
-      "Shows the tensors, state, configuration and provenance of a checkpoint or HDF5 file.",
+      "Shows, verifies or compares checkpoints and HDF5 files.",
+    usage: """
+      lockstep inspect [--json] PATH
+      lockstep inspect --verify [--json] PATH
+      lockstep inspect --diff [--json] PATH OTHER
+      """,
     discussion: """
-      PATH is a run directory (its newest checkpoint is shown), a checkpoint folder, or any HDF5 \
+      PATH is a run directory (its newest checkpoint is taken), a checkpoint folder, or any HDF5 \
       file, such as a dataset shard. A damaged checkpoint is shown as far as it can be read, and \
       the exit code is 65.
+
+      --verify compares every byte of a checkpoint with its manifest: exit code 0, or 65 with the \
+      first damaged block and its tensor.
+
+      --diff compares all numbers of two files, and the state of two checkpoints: exit code 0 if \
+      they are identical bit by bit, 1 if not.
       """)
 
-  @Argument(help: "A run directory, a checkpoint folder or an HDF5 file.")
-  var path: String
+  @Argument(help: "A run directory, a checkpoint folder or an HDF5 file; with --diff two.")
+  var paths: [String]
+
+  @Flag(help: "Verify every byte against the manifest.")
+  var verify = false
+
+  @Flag(help: "Compare two files tensor by tensor.")
+  var diff = false
 
   @Flag(help: "Print JSON instead of text.")
   var json = false
 
+  func validate() throws {
+    guard !(verify && diff) else { throw ValidationError("Either --verify or --diff, not both.") }
+    guard paths.count == (diff ? 2 : 1) else {
+      throw ValidationError(diff ? "--diff needs two paths." : "One path is expected.")
+    }
+  }
+
   func run() throws {
-    let inspection = try Inspection(of: path)
+    if diff { return try compare(paths[0], paths[1]) }
+    if verify { return try verify(paths[0]) }
+    let inspection = try Inspection(of: paths[0])
     if json {
       FileHandle.standardOutput.write(Data(try inspection.encoded()))
     } else {
@@ -31,6 +58,32 @@ struct InspectCommand: ParsableCommand {
     }
     if inspection.verification == .damaged {
       throw Failure(.badData, inspection.remark ?? "\(inspection.path): is damaged")
+    }
+  }
+
+  private func verify(_ path: String) throws {
+    let report = try VerificationReport(of: path)
+    if json {
+      FileHandle.standardOutput.write(Data(try report.encoded()))
+    } else if report.isSound {
+      print(
+        "\(escaped(report.path)): every byte is what its manifest says (step \(report.step ?? 0), "
+          + "\(report.byteCount ?? 0) bytes in \(report.blockCount ?? 0) blocks)")
+    }
+    guard report.isSound else {
+      throw Failure(.badData, report.problem ?? "\(report.path): is damaged")
+    }
+  }
+
+  private func compare(_ first: String, _ second: String) throws {
+    let comparison = try Comparison(of: first, and: second)
+    if json {
+      FileHandle.standardOutput.write(Data(try comparison.encoded()))
+    } else {
+      print(ComparisonText(comparison).lines.joined(separator: "\n"))
+    }
+    if !comparison.isIdentical {
+      throw ArgumentParser.ExitCode(Core.ExitCode.different.rawValue)
     }
   }
 }

@@ -12,13 +12,16 @@ struct LockstepCommand: ParsableCommand {
         mpirun -np 2 lockstep train configs/quickstart.yaml --run runs/quickstart
         echo "a small text editor" | lockstep translate --checkpoint runs/quickstart
 
-      Exit codes: 0 done, 64 usage, 65 bad data, 66 missing input, 70 internal error, 73 and 74 \
+      Exit codes: 0 done, 64 usage, 65 bad data, 66 missing input, \
+      69 a program or host is missing, 70 internal error, 73 and 74 \
       cannot write, 75 stopped on request (run the same command again), \
       78 configuration, 80 diverged.
       """,
     version: lockstepVersion,
     subcommands: [
-      PrepareCommand.self, TrainCommand.self, EvaluateCommand.self, TranslateCommand.self,
-      AverageCommand.self, InspectCommand.self, BenchCommand.self,
+      PrepareCommand.self, TrainCommand.self, LaunchCommand.self, EvaluateCommand.self,
+      TranslateCommand.self,
+      AverageCommand.self, InspectCommand.self, BenchCommand.self, LifelineCommand.self,
+      ReapCommand.self,
     ])
 }

@@ -31,9 +31,11 @@ struct TrainCommand: ParsableCommand {
   func run() throws {
     // What is wrong is said once all ranks have found each other, and then by one of them.
     let kernels = Result { () throws(Failure) in try prepareKernels(config, overrides) }
+    // Before the first sign of life: who hears of a rank may send it a signal.
+    StopSignals.install()
+    Pulse.start()
     let communicator = try Launch.communicator()
     let isFirst = communicator.rank == 0
-    StopSignals.install()
     let trainer: Trainer
     do throws(Failure) {
       let configuration = try communicator.together { () throws(Failure) in
@@ -46,6 +48,7 @@ struct TrainCommand: ParsableCommand {
     } catch {
       // Every rank knows the same failure; one of them says it.
       CommandLineEntry.say(isFirst ? error.message : nil)
+      Pulse.end()
       try communicator.finish()
       throw ArgumentParser.ExitCode(error.exitCode.rawValue)
     }
@@ -55,6 +58,7 @@ struct TrainCommand: ParsableCommand {
   private func end(_ trainer: Trainer, _ communicator: any Communicator) throws {
     do {
       let end = try trainer.run()
+      Pulse.end()
       try communicator.barrier()
       let isFirst = communicator.rank == 0
       try communicator.finish()
@@ -76,8 +80,15 @@ struct TrainCommand: ParsableCommand {
         throw ArgumentParser.ExitCode(code.rawValue)
       }
     } catch let failure as Failure where communicator.size > 1 {
-      // The others wait for this rank: end them too.
-      CommandLineEntry.say("rank \(communicator.rank): \(failure.message)")
+      Pulse.end()
+      if failure.exitCode == .outOfLockstep {
+        // Every rank knows it; the first says it before anybody ends the others.
+        CommandLineEntry.say(communicator.rank == 0 ? failure.message : nil)
+        try? communicator.barrier()
+      } else {
+        // The others wait for this rank: end them too.
+        CommandLineEntry.say("rank \(communicator.rank): \(failure.message)")
+      }
       communicator.abort(failure.exitCode)
       throw ArgumentParser.ExitCode(failure.exitCode.rawValue)
     }
@@ -111,12 +122,16 @@ struct TrainingConsole: TrainingObserver {
   let isSilent: Bool
 
   func began(_ description: RunDescription) {
+    StepBeacon.began(after: description.resumedStep ?? 0)
     for line in StartBanner.lines(description) { say(line) }
   }
 
   func stepped(_ record: StepRecord) { say(ProgressLine.text(record)) }
   func validated(_ record: ValidationRecord) { say(ProgressLine.text(record)) }
-  func saved(_ record: SaveRecord) { say(ProgressLine.text(record)) }
+  func saved(_ record: SaveRecord) {
+    if record.problem == nil { StepBeacon.saved(step: record.step) }
+    say(ProgressLine.text(record))
+  }
   func noticed(_ line: String) { CommandLineEntry.say(isSilent ? nil : line) }
 
   private func say(_ line: String) {

@@ -5,7 +5,7 @@ import Layers
 import Testing
 
 @Suite struct DamageTests {
-  @Test func everyBitFlipAndTruncationIsNoticedBeforeAWeightIsUsed() throws {
+  @Test func everyByteFlippedAndEveryTruncationIsNoticedBeforeAWeightIsUsed() throws {
     try withTemporaryFolder { folder in
       let saved = try CheckpointStore(folder: folder).save(
         tinyHeader(step: 1), layout: tinyLayout(), from: KnownState())
@@ -14,19 +14,18 @@ import Testing
         let whole = try FileSystem.readAll(path, limit: 1 << 24)
         let descriptor = open(path, O_RDWR)
         defer { close(descriptor) }
-        // A prime stride meets every bit number and, over the file, every structure.
-        for bit in stride(from: 0, to: whole.count * 8, by: name == "/manifest.json" ? 41 : 1193) {
-          var byte = whole[bit / 8] ^ UInt8(1 << (bit % 8))
-          #expect(pwrite(descriptor, &byte, 1, off_t(bit / 8)) == 1)
+        for index in whole.indices {
+          var byte = whole[index] ^ UInt8(1 << (index % 8))
+          #expect(pwrite(descriptor, &byte, 1, off_t(index)) == 1)
           let found = failure { _ = try Checkpoint(folder: saved.path) }
-          #expect(found?.exitCode == .badData, "bit \(bit) of \(name)")
-          #expect(found?.message.contains("\n") == false)
-          byte = whole[bit / 8]
-          #expect(pwrite(descriptor, &byte, 1, off_t(bit / 8)) == 1)
+          #expect(found?.exitCode == .badData, "byte \(index) of \(name)")
+          byte = whole[index]
+          #expect(pwrite(descriptor, &byte, 1, off_t(index)) == 1)
         }
-        for count in stride(from: 0, to: whole.count, by: max(1, whole.count / 199)) {
+        for count in whole.indices.reversed() {
           #expect(ftruncate(descriptor, off_t(count)) == 0)
-          #expect(failure { _ = try Checkpoint(folder: saved.path) }?.exitCode == .badData)
+          let found = failure { _ = try Checkpoint(folder: saved.path) }
+          #expect(found?.exitCode == .badData, "\(count) bytes of \(name)")
         }
         try FileSystem.writeAtomically(whole + [0], to: path)
         #expect(failure { _ = try Checkpoint(folder: saved.path) }?.exitCode == .badData)
@@ -70,6 +69,99 @@ import Testing
         #expect(found?.exitCode == .badData)
         #expect(found?.message.contains("/state has lanes \(lanes)") == true)
       }
+    }
+  }
+
+  @Test func filesOfTwoGenerationsAreRefused() throws {
+    try withTemporaryFolder { folder in
+      let store = CheckpointStore(folder: folder)
+      for step in [1, 2, 3] {
+        _ = try store.save(
+          tinyHeader(step: step), layout: tinyLayout(), from: KnownState(salt: UInt32(step)))
+      }
+      let paths = [1, 2, 3].map(store.path(ofStep:))
+      func swap(_ one: String, _ other: String) throws {
+        let bytes = try FileSystem.readAll(one, limit: 1 << 24)
+        try FileSystem.writeAtomically(try FileSystem.readAll(other, limit: 1 << 24), to: one)
+        try FileSystem.writeAtomically(bytes, to: other)
+      }
+      // Data of 2 under the manifest of 3: same size, other bytes.
+      try swap(paths[2] + "/checkpoint.h5", paths[1] + "/checkpoint.h5")
+      var reports: [String] = []
+      #expect(try store.newestVerified { reports.append($0) }?.header.step == 1)
+      #expect(reports.count == 2)
+      // Both files of 2 under the name of 3: whole, but not what the name says.
+      try swap(paths[2] + "/manifest.json", paths[1] + "/manifest.json")
+      reports = []
+      #expect(try store.newestVerified { reports.append($0) }?.header.step == 1)
+      #expect(reports.first?.contains("holds step 2, not the one of its name") == true)
+    }
+  }
+
+  @Test func aCheckpointOfAnotherRunIsPassedOver() throws {
+    try withTemporaryFolder { folder in
+      let store = CheckpointStore(folder: folder)
+      for (step, run) in [(1, "run-a"), (2, "run-b")] {
+        _ = try store.save(
+          tinyHeader(step: step, run: run), layout: tinyLayout(), from: KnownState())
+      }
+      var reports: [String] = []
+      #expect(
+        try store.newestVerified(ofRun: "run-a") { reports.append($0) }?.header.step == 1)
+      #expect(reports.count == 1)
+      #expect(reports.first?.contains("is of another run (run-b where this one is run-a)") == true)
+    }
+  }
+
+  @Test func linksPipesAndStrangersAreRefusedWithoutWaiting() throws {
+    try withTemporaryFolder { folder in
+      let store = CheckpointStore(folder: folder)
+      _ = try store.save(tinyHeader(step: 1), layout: tinyLayout(), from: KnownState())
+      let sound = store.path(ofStep: 1)
+      let cases: [(String) throws -> Void] = [
+        { path in
+          for name in ["/checkpoint.h5", "/manifest.json"] {
+            try FileManager.default.createSymbolicLink(
+              atPath: path + name, withDestinationPath: sound + name)
+          }
+        },
+        { path in
+          #expect(mkfifo(path + "/manifest.json", 0o600) == 0)
+          #expect(mkfifo(path + "/checkpoint.h5", 0o600) == 0)
+        },
+        { path in
+          try FileManager.default.copyItem(
+            atPath: sound + "/manifest.json", toPath: path + "/manifest.json")
+          #expect(mkfifo(path + "/checkpoint.h5", 0o600) == 0)
+        },
+        { path in
+          try FileSystem.createFolder(path + "/checkpoint.h5")
+          try FileSystem.createFolder(path + "/manifest.json")
+        },
+        { path in
+          try FileSystem.writeAtomically([], to: path + "/checkpoint.h5")
+          try FileSystem.writeAtomically([], to: path + "/manifest.json")
+        },
+        { path in
+          try FileManager.default.removeItem(atPath: path)
+          try FileManager.default.createSymbolicLink(
+            atPath: path, withDestinationPath: sound)
+        },
+      ]
+      for (index, make) in cases.enumerated() {
+        let path = store.path(ofStep: 2)
+        try FileSystem.createFolder(path)
+        try make(path)
+        var reports: [String] = []
+        #expect(
+          try store.newestVerified { reports.append($0) }?.header.step == 1, "case \(index)")
+        #expect(reports.count == 1, "case \(index): \(reports)")
+        try FileSystem.remove(path)
+      }
+      // What else lies there does not matter.
+      try FileSystem.writeAtomically([1], to: sound + "/notes.txt")
+      try FileSystem.writeAtomically([1], to: folder + "/step-nonsense")
+      #expect(try store.newestVerified { _ in }?.header.step == 1)
     }
   }
 

@@ -40,18 +40,18 @@ struct KnownState: StateSource {
   }
 }
 
-/// Notes what is pulled, and fails at a chosen pull if asked.
-final class RecordingState: StateSource {
-  private(set) var pulls: [(vector: StateVector, range: Range<Int>)] = []
-  private let failAt: Int?
+/// A source whose partner is gone at a chosen pull.
+final class BrokenState: StateSource {
+  private var pulls = 0
+  private let failAt: Int
 
-  init(failAt: Int? = nil) { self.failAt = failAt }
+  init(failAt: Int) { self.failAt = failAt }
 
   func read(
     _ range: Range<Int>, of vector: StateVector, into destination: Vector
   ) throws(Failure) {
-    if pulls.count == failAt { throw Failure(.internal, "the partner is gone") }
-    pulls.append((vector, range))
+    if pulls == failAt { throw Failure(.internal, "the partner is gone") }
+    pulls += 1
     destination.fill(0)
   }
 }

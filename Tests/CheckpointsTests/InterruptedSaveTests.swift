@@ -125,7 +125,7 @@ import Testing
       _ = try CheckpointStore(folder: folder).save(
         tinyHeader(step: 2), layout: tinyLayout(), from: Killer(vector: .secondMoment))
     }
-    #expect(try FileSystem.names(in: folder) == [".tmp-step-2", "step-000000001"])
+    #expect(try FileSystem.names(in: folder) == [".tmp-step-000000002-launch-1", "step-000000001"])
     #expect(try store.newestVerified { _ in }?.header.step == 1)
     _ = try store.save(tinyHeader(step: 2), layout: tinyLayout(), from: KnownState())
     #expect(try FileSystem.names(in: folder) == ["step-000000001", "step-000000002"])

@@ -51,8 +51,60 @@ import Testing
         try file.write(bytes, at: 5)
       }
       try file.sync()
-      file.forgetCachedBytes()
+      file.forgetCachedBytes(at: 0, byteCount: 7)
       #expect(try file.read(byteCount: 7, at: 0) == [0, 0, 0, 0, 0, 9, 8])
     }
+  }
+
+  @Test func linksPipesAndDevicesAreNoRegularFiles() throws {
+    try withTemporaryFolder { folder in
+      let path = folder + "/file"
+      try FileSystem.writeAtomically([7], to: path)
+      #expect(try OpenFile(readingRegular: path).read(byteCount: 1, at: 0) == [7])
+      let (link, pipe) = (folder + "/link", folder + "/pipe")
+      try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: path)
+      #expect(mkfifo(pipe, 0o600) == 0)
+      for name in [link, pipe, folder, "/dev/zero", folder + "/absent"] {
+        #expect(throws: Failure.self) { _ = try OpenFile(readingRegular: name) }
+        #expect(throws: Failure.self) { _ = try OpenFile(updating: name) }
+        #expect(throws: Failure.self) {
+          _ = try FileSystem.readAll(name, limit: 9, followsLinks: false)
+        }
+      }
+      #expect(throws: Failure.self) { _ = try OpenFile(creating: path) }
+      #expect(FileSystem.kind(of: link) == .link)
+      #expect(FileSystem.kind(of: link, followsLinks: true) == .regularFile)
+      #expect(FileSystem.kind(of: folder) == .folder)
+      #expect(FileSystem.kind(of: pipe) == .other)
+      #expect(FileSystem.kind(of: folder + "/absent") == nil)
+    }
+  }
+
+  @Test func foldersAreMadeWithTheirParentsOrNotAtAll() throws {
+    try withTemporaryFolder { folder in
+      let deep = folder + "/a/b/c"
+      try FileSystem.createFolder(deep + "/")
+      try FileSystem.createFolder(deep)
+      #expect(FileSystem.kind(of: deep) == .folder)
+      #expect(throws: Failure.self) { try FileSystem.createNewFolder(deep) }
+      try FileSystem.writeAtomically([1], to: folder + "/file")
+      for path in [folder + "/file", folder + "/file/below"] {
+        #expect(throws: Failure.self) { try FileSystem.createFolder(path) }
+      }
+      try FileSystem.removeFolderIfEmpty(folder + "/a")
+      #expect(FileSystem.kind(of: deep) == .folder)
+      try FileSystem.removeFolderIfEmpty(deep)
+      #expect(FileSystem.kind(of: deep) == nil)
+      try FileSystem.removeFile(folder + "/file")
+      try FileSystem.removeFile(folder + "/file")
+      #expect(FileSystem.kind(of: folder + "/file") == nil)
+    }
+  }
+
+  @Test(arguments: [
+    ("/a/b", "/a"), ("/a/b/", "/a"), ("a", "."), ("a/b", "a"), ("/a", "/"), ("/", "/"),
+  ])
+  func theParentFollowsFromTheText(path: String, parent: String) {
+    #expect(FileSystem.parent(of: path) == parent)
   }
 }

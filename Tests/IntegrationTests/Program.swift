@@ -8,25 +8,38 @@ enum Program {
     /// One process without mpirun.
     case alone
     case mpirun(Int)
+    /// By the supervisor.
+    case supervised(Int)
+    /// Hosts of so many ranks each, as `Tests/Cluster/cluster` takes them: 2,1,1.
+    case cluster(String)
 
     var testDescription: String {
       switch self {
       case .alone: "no mpirun"
       case .mpirun(let ranks): "mpirun -np \(ranks)"
+      case .supervised(let ranks): "lockstep launch -np \(ranks)"
+      case .cluster(let ranks): "hosts \(ranks)"
       }
     }
 
-    fileprivate var prefix: [String] {
+    var prefix: [String] {
       switch self {
-      case .alone: []
-      case .mpirun(let ranks):
-        [
-          "mpirun", "-q", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle",
-          "1", "-np", String(ranks),
-        ]
+      case .alone, .supervised: []
+      case .mpirun(let ranks): Program.mpirun + ["-np", String(ranks)]
+      case .cluster(let ranks):
+        [Program.cluster, "--mca", "mpi_yield_when_idle", "1", ranks, "--"]
       }
     }
   }
+
+  private static let mpirun = [
+    "mpirun", "-q", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
+  ]
+
+  private static let cluster = repository + "/Tests/Cluster/cluster"
+
+  /// What passes signals on to ranks.
+  fileprivate static let launchers = ["mpirun", cluster]
 
   static let repository = URL(fileURLWithPath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
@@ -42,7 +55,18 @@ enum Program {
   }()
 
   static func command(_ arguments: [String], _ launch: Launch = .alone) throws -> [String] {
-    launch.prefix + [try #require(path, "lockstep is not beside the tests")] + arguments
+    if case .supervised(let ranks) = launch {
+      // In the place of `train`.
+      return try command(["launch", "-np", String(ranks)] + arguments.dropFirst())
+    }
+    return launch.prefix + [try #require(path, "lockstep is not beside the tests")] + arguments
+  }
+
+  /// A job whose ranks are started each with arguments of its own.
+  static func command(byRank arguments: [[String]]) throws -> [String] {
+    let program = try #require(path, "lockstep is not beside the tests")
+    let ranks = arguments.map { ["-np", "1", program] + $0 }
+    return mpirun + ranks.joined(separator: [":"])
   }
 
   /// For jobs that keep all they leave behind, even when killed, below `folder`.
@@ -76,8 +100,13 @@ final class Job {
   private let ended = DispatchSemaphore(value: 0)
   private let stem: String
 
-  /// - Parameter input: bytes of standard input.
-  init(_ command: [String], input: Data = Data(), in scratch: Scratch) throws {
+  /// - Parameters:
+  ///   - input: bytes of standard input.
+  ///   - environment: what is added to the usual one.
+  init(
+    _ command: [String], input: Data = Data(), environment: [String: String] = [:],
+    in scratch: Scratch
+  ) throws {
     stem = scratch.path + "/job-\(UUID().uuidString)"
     // Files, not pipes: a full pipe that nobody reads yet would stop the job.
     try input.write(to: URL(fileURLWithPath: stem + ".in"))
@@ -88,16 +117,18 @@ final class Job {
     process.arguments = command
     process.currentDirectoryURL = URL(fileURLWithPath: scratch.path)
     process.environment = Program.environment(temporaryFolder: scratch.path + "/tmp")
+      .merging(environment, uniquingKeysWith: { $1 })
     process.standardInput = FileHandle(forReadingAtPath: stem + ".in")
     process.standardOutput = FileHandle(forWritingAtPath: stem + ".out")
     process.standardError = FileHandle(forWritingAtPath: stem + ".err")
     process.terminationHandler = { [ended] _ in ended.signal() }
     // The threads of a test runner block signals, which children inherit. The program has to cope;
     // mpirun would never hear what it is to pass on.
+    let launches = command.first.map(Program.launchers.contains) ?? false
     var (none, before) = (sigset_t(), sigset_t())
     sigemptyset(&none)
-    if command.first == "mpirun" { pthread_sigmask(SIG_SETMASK, &none, &before) }
-    defer { if command.first == "mpirun" { pthread_sigmask(SIG_SETMASK, &before, nil) } }
+    if launches { pthread_sigmask(SIG_SETMASK, &none, &before) }
+    defer { if launches { pthread_sigmask(SIG_SETMASK, &before, nil) } }
     try process.run()
   }
 
@@ -118,6 +149,9 @@ final class Job {
       exitCode: process.terminationStatus + (isSignal ? 128 : 0), output: text(".out"),
       error: text(".err"))
   }
+
+  /// What it has said on stderr until now.
+  var errorSoFar: String { text(".err") }
 
   private func text(_ kind: String) -> String {
     let bytes = (try? Data(contentsOf: URL(fileURLWithPath: stem + kind))) ?? Data()
@@ -187,7 +221,16 @@ final class Scratch {
     try Job(try Program.command(arguments, launch), input: Data(input.utf8), in: self).outcome()
   }
 
-  private static func commandLine(of pid: Int32) -> String {
+  /// Whether somebody has stopped a process.
+  static func isStopped(_ pid: Int32) -> Bool {
+    guard let text = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8) else {
+      return false
+    }
+    // The name, in parentheses, may hold anything.
+    return text.split(separator: ")").last?.hasPrefix(" T") ?? false
+  }
+
+  static func commandLine(of pid: Int32) -> String {
     // A zombie has none.
     guard let file = fopen("/proc/\(pid)/cmdline", "r") else { return "" }
     defer { fclose(file) }

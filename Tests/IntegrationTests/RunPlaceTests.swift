@@ -4,7 +4,7 @@ import Foundation
 import Testing
 
 /// Places where a run cannot live, or cannot grow.
-@Suite(.serialized, .timeLimit(.minutes(3))) struct RunPlaceTests {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct RunPlaceTests {
   private let scratch: Scratch
 
   init() throws { scratch = try Scratch() }
@@ -82,9 +82,9 @@ import Testing
     #expect(outcome.exitCode == ExitCode.inputOutput.rawValue, "\(outcome.error)")
     #expect(outcome.errorLines.count == 1, "\(outcome.error)")
     #expect(outcome.error.hasPrefix("lockstep: ") && outcome.error.contains(reason))
-    for step in [10, 15, 20] {
-      #expect(outcome.output.contains("NOT saved after step \(step), training goes on"))
-    }
+    // A save that is due while another is under way waits for it.
+    #expect(outcome.output.contains("NOT saved after step 10, training goes on"))
+    #expect(outcome.output.contains("NOT saved after step 20, training goes on"))
     #expect(run.savedSteps == [5])
     #expect(try RunResult.stepLines(run: run.path).count == 20)
     #expect(try Checkpoint.open(run.path) { _ in }.header.step == 5)

@@ -67,18 +67,36 @@ struct TinyRun {
     try Program.command(arguments, launch)
   }
 
-  func start(_ launch: Program.Launch = .alone) throws -> Job {
-    try Job(try command(launch), in: scratch)
+  /// A job whose ranks do not quite agree on what to do.
+  func command(byRank overrides: [[String]]) throws -> [String] {
+    try Program.command(byRank: overrides.map { arguments + $0 })
   }
 
-  func train(_ launch: Program.Launch = .alone) throws -> Outcome {
-    try start(launch).outcome()
+  /// - Parameters:
+  ///   - faults: what goes wrong on purpose, as in `LOCKSTEP_FAULT`.
+  ///   - checks: whether the ranks compare what they call.
+  func start(
+    _ launch: Program.Launch = .alone, faults: String = "", checks: Bool = false,
+    environment: [String: String] = [:]
+  ) throws -> Job {
+    let own = ["LOCKSTEP_FAULT": faults, "LOCKSTEP_CHECK": checks ? "1" : "0"]
+    return try Job(
+      try command(launch), environment: own.merging(environment) { $1 }, in: scratch)
+  }
+
+  func train(
+    _ launch: Program.Launch = .alone, faults: String = "", checks: Bool = false,
+    environment: [String: String] = [:]
+  ) throws -> Outcome {
+    try start(launch, faults: faults, checks: checks, environment: environment).outcome()
   }
 
   /// Trains to the end.
   @discardableResult
-  func finish(_ launch: Program.Launch = .alone) throws -> RunResult {
-    let outcome = try train(launch)
+  func finish(
+    _ launch: Program.Launch = .alone, environment: [String: String] = [:]
+  ) throws -> RunResult {
+    let outcome = try train(launch, environment: environment)
     try #require(outcome.exitCode == 0, "\(launch.testDescription): \(outcome.error)")
     return try result()
   }

@@ -86,12 +86,20 @@ import Training
 }
 
 @Suite struct StartBannerTests {
-  @Test func theBannerSaysWhatWillRun() {
-    let run = RunDescription(
+  private func description(_ stages: [RunDescription.StageDescription]) -> RunDescription {
+    RunDescription(
       runPath: "runs/x", resumedStep: nil, ranks: 2, hosts: 1, lanes: 8, blasKernels: "SkylakeX",
       model: .init(), parameterCount: 63_045_632, dataPath: "data/x", trainingPairs: 18_731,
       excludedPairs: 12, validationPairs: 500, vocabularySize: 37_000, tokensPerStep: 25_000,
-      memory: [.init("weights", 252_182_528), .init("activations", 1_900_000_000)])
+      schedule: "1f1b", stages: stages)
+  }
+
+  @Test func theBannerSaysWhatWillRun() {
+    let run = description([
+      .init(
+        layers: "encoder 0-5, decoder 0-5 (100 %)",
+        memory: [.init("weights", 252_182_528), .init("activations", 1_900_000_000)])
+    ])
     #expect(
       StartBanner.lines(run) == [
         "lockstep \(lockstepVersion)  runs/x  new run",
@@ -101,6 +109,24 @@ import Training
         "  data    data/x: 18,731 training (12 too long) and 500 validation pairs, 37,000 pieces",
         "  step    at most 25,000 source and target tokens each",
         "  memory  2.2 GB a rank: weights 252 MB, activations 1.9 GB",
+      ])
+  }
+
+  @Test func stagesAreATable() {
+    let run = description([
+      .init(
+        layers: "encoder 0-5 (48 %)",
+        memory: [.init("weights", 76_000_000), .init("activations", 1_900_000_000)]),
+      .init(
+        layers: "decoder 0-5 (52 %)",
+        memory: [.init("weights", 7_000_000), .init("activations", 950_000_000)]),
+    ])
+    #expect(
+      StartBanner.lines(run).suffix(4) == [
+        "  memory by stage, 1f1b",
+        "  stage  weights  activations  a rank  layers",
+        "      0  76.0 MB       1.9 GB  2.0 GB  encoder 0-5 (48 %)",
+        "      1   7.0 MB       950 MB  957 MB  decoder 0-5 (52 %)",
       ])
   }
 }

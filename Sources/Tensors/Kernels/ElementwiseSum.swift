@@ -1,3 +1,9 @@
+import COpenBLAS
+
+/// How many floats ahead a kernel that streams through shared memory asks for the next lines:
+/// 3 KiB, measured best on a server core.
+let prefetchDistance = 768
+
 /// target = left + right.
 ///
 /// Shapes: all [n]. The target may be `left` or `right` themselves, but not overlap them otherwise.
@@ -9,6 +15,8 @@ package func add(_ left: Vector, _ right: Vector, into target: Vector) {
   let z = target.base
   var i = 0
   while i + 16 <= n {
+    lockstep_prefetch(x + i + prefetchDistance)
+    lockstep_prefetch(y + i + prefetchDistance)
     let sum =
       UnsafeRawPointer(x + i).loadUnaligned(as: SIMD16<Float>.self)
       + UnsafeRawPointer(y + i).loadUnaligned(as: SIMD16<Float>.self)

@@ -1,0 +1,69 @@
+import Core
+
+/// A published checkpoint of a run, as its folder's name and its manifest tell.
+struct Generation {
+  private static let prefix = "step-"
+
+  let step: Int
+  let path: String
+  /// nil when there is none that can be read.
+  let manifest: Manifest?
+  /// A later launch of the run has gone on from an earlier step.
+  let isSuperseded: Bool
+
+  var candidate: RetentionPolicy.Candidate {
+    RetentionPolicy.Candidate(
+      step: step, validationLoss: manifest?.validationLoss, isSuperseded: isSuperseded)
+  }
+
+  /// The folder's name: the step in nine digits, or more if it needs more.
+  static func name(ofStep step: Int) -> String {
+    precondition(step >= 0, "a step cannot be negative")
+    let digits = String(step)
+    return prefix + String(repeating: "0", count: max(0, 9 - digits.count)) + digits
+  }
+
+  /// Those in a folder, the highest step first.
+  static func all(in folder: String) -> [Generation] {
+    let names = (try? FileSystem.names(in: folder)) ?? []
+    let found: [Generation] = names.compactMap { name in
+      guard name.hasPrefix(prefix), let step = Int(name.dropFirst(prefix.count)), step >= 0,
+        Generation.name(ofStep: step) == name
+      else { return nil }
+      let path = folder + "/" + name
+      let files = [Format.manifestFile, Format.dataFile].map { path + "/" + $0 }
+      // A removal leaves the folder if somebody has put something else into it.
+      guard FileSystem.kind(of: path) != .folder || files.contains(where: isThere) else {
+        return nil
+      }
+      return Generation(
+        step: step, path: path, manifest: try? Manifest(readingFrom: files[0]),
+        isSuperseded: false)
+    }
+    return found.sorted { $0.step > $1.step }
+  }
+
+  /// Those in a folder in the order in which a reader tries them.
+  static func preferred(in folder: String) -> [Generation] {
+    let found = all(in: folder)
+    let marked = found.map { generation in
+      Generation(
+        step: generation.step, path: generation.path, manifest: generation.manifest,
+        isSuperseded: found.contains { other in
+          guard let own = generation.manifest, let other = other.manifest else { return false }
+          return other.runIdentifier == own.runIdentifier
+            && other.incarnation > own.incarnation && other.step < own.step
+        })
+    }
+    return marked.sorted { RetentionPolicy.isPreferred($0.candidate, over: $1.candidate) }
+  }
+
+  /// Refuses a link or a file in the place of the folder.
+  func requireFolder() throws(Failure) {
+    guard FileSystem.kind(of: path) == .folder else {
+      throw Failure(.badData, "\(path): is not a folder but a link or a file")
+    }
+  }
+
+  private static func isThere(_ path: String) -> Bool { FileSystem.kind(of: path) != nil }
+}

@@ -1,0 +1,13 @@
+import Foundation
+
+/// The process's words to whoever started it, beside its results.
+package enum StandardError {
+  /// Writes one line by one call, so that lines of several ranks do not mix.
+  package static func say(_ message: String) {
+    // Names from files are in it, and a terminal obeys what it is sent.
+    let line = escaped(message.replacing("\n", with: " "))
+    let bytes = Array("lockstep: \(line)\n".utf8)
+    // A closed stderr leaves nobody to tell.
+    _ = bytes.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+  }
+}

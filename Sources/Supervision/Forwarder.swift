@@ -1,0 +1,71 @@
+import Core
+import Foundation
+import Synchronization
+
+/// Writes to a terminal, pipe or file from a thread of its own: a reader that has stopped must not
+/// stop who watches the ranks.
+package final class Forwarder: Sendable {
+  private struct State {
+    var bytes: [UInt8] = []
+    var isWriting = false
+    var isClosed = false
+  }
+
+  /// More is dropped, as nobody seems to read.
+  private static let byteLimit = 1 << 20
+  private let state = Mutex(State())
+  private let news = DispatchSemaphore(value: 0)
+  private let dropped = Atomic<Int>(0)
+
+  package init(to descriptor: Int32) {
+    Thread.detachNewThread { [self] in
+      while true {
+        news.wait()
+        let piece = state.withLock { state in
+          defer { state.bytes = [] }
+          state.isWriting = !state.bytes.isEmpty
+          return state.bytes
+        }
+        let isOpen = Self.write(piece, to: descriptor)
+        state.withLock { $0.isWriting = false }
+        if !isOpen || state.withLock({ $0.isClosed }) { return }
+      }
+    }
+  }
+
+  package var droppedByteCount: Int { dropped.load(ordering: .relaxed) }
+
+  package func send(_ bytes: [UInt8]) {
+    guard !bytes.isEmpty else { return }
+    let isTaken = state.withLock { state in
+      guard state.bytes.count + bytes.count <= Self.byteLimit else { return false }
+      state.bytes += bytes
+      return true
+    }
+    if isTaken { news.signal() } else { dropped.wrappingAdd(bytes.count, ordering: .relaxed) }
+  }
+
+  /// Waits until all is written, but not for long.
+  package func flush() {
+    let watch = Stopwatch()
+    while watch.seconds < 2, state.withLock({ $0.isWriting || !$0.bytes.isEmpty }) { usleep(1000) }
+  }
+
+  /// False when nobody can ever read.
+  private static func write(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
+    var done = 0
+    while done < bytes.count {
+      let count = bytes[done...].withUnsafeBytes {
+        Foundation.write(descriptor, $0.baseAddress, $0.count)
+      }
+      if count > 0 {
+        done += count
+      } else if errno == EAGAIN {
+        usleep(10_000)
+      } else if errno != EINTR {
+        return false
+      }
+    }
+    return true
+  }
+}

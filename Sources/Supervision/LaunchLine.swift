@@ -1,0 +1,149 @@
+import Core
+import Foundation
+import Training
+
+/// The mpirun command of one launch: words for `posix_spawn`, never for a shell.
+package struct LaunchLine: Equatable, Sendable {
+  /// What does not change between the launches of a job.
+  package struct Job: Sendable {
+    /// Absolute path.
+    package var launcher: String
+    /// The program and its arguments, as every rank gets them.
+    package var program: [String]
+    package var hosts: [JobHost]
+    /// Ranks the named hosts are meant for in all; nil when the user named none and mpirun needs
+    /// no list.
+    package var namedSlots: Int?
+    /// How mpirun reaches other hosts: a program and its options.
+    package var agent: [String]
+    /// Folders of this job alone, below /tmp and /dev/shm; the second only on one host.
+    package var temporaryFolder: String
+    package var sharedMemoryFolder: String?
+    /// The supervisor's environment.
+    package var environment: [String: String]
+    package var isRoot: Bool
+    /// Cores mpirun would count as slots here, and processors this process may use.
+    package var cores: Int
+    package var processors: Int
+    /// What the ranks are told of the supervisor's terminal.
+    package var terminal: [String: String]
+
+    package init(
+      launcher: String, program: [String], hosts: [JobHost], namedSlots: Int?, agent: [String],
+      temporaryFolder: String, sharedMemoryFolder: String?, environment: [String: String],
+      isRoot: Bool, cores: Int, processors: Int, terminal: [String: String]
+    ) {
+      self.launcher = launcher
+      self.program = program
+      self.hosts = hosts
+      self.namedSlots = namedSlots
+      self.agent = agent
+      self.temporaryFolder = temporaryFolder
+      self.sharedMemoryFolder = sharedMemoryFolder
+      self.environment = environment
+      self.isRoot = isRoot
+      self.cores = cores
+      self.processors = processors
+      self.terminal = terminal
+    }
+  }
+
+  package let arguments: [String]
+  package let environment: [String: String]
+
+  /// Variables that reach mpirun and, where it passes its own on, its ranks.
+  private static let passed: Set<String> = [
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ",
+    "LD_LIBRARY_PATH", "KRB5CCNAME", "NO_COLOR", "TERM", "LOCKSTEP_CHECK", "LOCKSTEP_FAULT",
+  ]
+  private static let passedPrefixes = ["OMPI_", "PMIX_", "SLURM_", "HDF5_USE_FILE_LOCKING"]
+  /// For mpirun's own connections, never for a rank.
+  private static let launcherOnly = ["SSH_AUTH_SOCK"]
+  private static let secrets = ["TOKEN", "SECRET", "PASS", "CREDENTIAL", "API_KEY"]
+
+  /// - Parameters:
+  ///   - launch: nil in a dry run, where no incarnation is taken.
+  package init(_ job: Job, plan: LaunchPlan, launch: SupervisedLaunch?) {
+    let used = zip(job.hosts, plan.ranksByHost).filter { $1 > 0 }
+    let isRemote = used.contains { !$0.0.isLocal }
+    let allRanks = job.hosts.reduce(0) { $0 + $1.slots }
+    let isCrowded = job.namedSlots.map { allRanks > $0 } ?? (plan.ranks > job.cores)
+    let yields = isCrowded || (!isRemote && plan.ranks > job.processors)
+
+    var environment = Self.allowed(job.environment)
+    environment.merge(job.terminal) { $1 }
+    environment.merge(["OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"]) { $1 }
+    if let launch { environment.merge(launch.environment) { $1 } }
+    let forRanks = environment.keys.filter { Self.isForRanks($0) }.sorted()
+    environment["TMPDIR"] = job.temporaryFolder
+    if job.isRoot {
+      environment["OMPI_ALLOW_RUN_AS_ROOT"] = "1"
+      environment["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
+    }
+
+    var words = [job.launcher, "-np", String(plan.ranks)]
+    if job.namedSlots != nil {
+      words += ["--host", used.map { "\($0.0.name):\($0.1)" }.joined(separator: ",")]
+    }
+    if isCrowded { words.append("--oversubscribe") }
+    // Slot by slot: rank numbers then go host after host.
+    words += ["--map-by", "slot", "--bind-to", "none"]
+    var parameters = Self.parameters(job, isRemote: isRemote, yields: yields)
+    if isRemote {
+      for name in Self.launcherOnly where job.environment[name] != nil {
+        environment[name] = job.environment[name]
+        // mpirun gives local ranks its own environment: there it is emptied again.
+        words += ["-x", "\(name)="]
+      }
+    }
+    // On the command line of every daemon mpirun starts: what a leftover is known by.
+    if let launch { parameters.append(("lockstep_job", launch.job)) }
+    words += parameters.flatMap { ["--mca", $0.0, $0.1] }
+    words += forRanks.flatMap { ["-x", $0] }
+    arguments = words + job.program
+    self.environment = environment
+  }
+
+  private static func parameters(
+    _ job: Job, isRemote: Bool, yields: Bool
+  ) -> [(String, String)] {
+    var result = [
+      ("oob_tcp_keepalive_time", "2"), ("oob_tcp_keepalive_intvl", "1"),
+      ("oob_tcp_keepalive_probes", "2"), ("odls_base_sigkill_timeout", "0"),
+      ("orte_startup_timeout", "60"),
+    ]
+    if yields { result.append(("mpi_yield_when_idle", "1")) }
+    if isRemote { result.append(("plm_rsh_agent", job.agent.joined(separator: " "))) }
+    if let folder = job.sharedMemoryFolder, !isRemote {
+      for name in ["btl_vader_backing_directory", "osc_sm_backing_directory"]
+      where job.environment["OMPI_MCA_" + name] == nil {
+        result.append((name, folder))
+      }
+    }
+    return result
+  }
+
+  private static func allowed(_ environment: [String: String]) -> [String: String] {
+    environment.filter { name, _ in
+      (passed.contains(name) || passedPrefixes.contains { name.hasPrefix($0) })
+        && !secrets.contains { name.uppercased().contains($0) }
+    }
+  }
+
+  /// What ranks on other hosts would not have by themselves.
+  private static func isForRanks(_ name: String) -> Bool {
+    name.hasPrefix("LOCKSTEP_") || name == "LD_LIBRARY_PATH" || name == "COLUMNS"
+      || name.hasSuffix("_NUM_THREADS") || name.hasPrefix("HDF5_") || name == "NO_COLOR"
+  }
+
+  /// The line as a person could type it.
+  package var text: String { arguments.map(Self.quoted).joined(separator: " ") }
+
+  private static func quoted(_ word: String) -> String {
+    let plain = word.utf8.allSatisfy { byte in
+      (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte)
+        || "-_./=:,+@%".utf8.contains(byte)
+    }
+    return plain && !word.isEmpty ? word : "'" + word.replacing("'", with: "'\\''") + "'"
+  }
+}

@@ -1,0 +1,49 @@
+import Core
+import Foundation
+import Training
+
+/// Finds and ends processes of a job by what only they carry: the job's number in their environment
+/// or as a word of their command line. Never by a name, and never by a process number from before.
+package enum Reaper {
+  /// Processes of the job on this host, of this user.
+  package static func processes(of job: String, except own: Set<pid_t> = []) -> [pid_t] {
+    precondition(SupervisedLaunch.isJob(job), "a job is known by 32 digits")
+    let variable = Array("\(SupervisedLaunch.jobVariable)=\(job)".utf8)
+    let word = Array(job.utf8)
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+    return names.compactMap { pid_t($0) }.filter { process in
+      process != getpid() && !own.contains(process)
+        && (contains(variable, "/proc/\(process)/environ")
+          || contains(word, "/proc/\(process)/cmdline"))
+    }
+  }
+
+  /// Ends them all; true when none is left.
+  package static func end(
+    job: String, except own: Set<pid_t> = [], withinSeconds limit: Double = 5
+  ) -> Bool {
+    let watch = Stopwatch()
+    while true {
+      let living = processes(of: job, except: own)
+      if living.isEmpty { return true }
+      guard watch.seconds < limit else { return false }
+      for process in living { kill(process, SIGKILL) }
+      usleep(10_000)
+    }
+  }
+
+  /// Whether a file of words that end with zero has this one. A zombie's files are empty.
+  private static func contains(_ word: [UInt8], _ path: String) -> Bool {
+    guard let file = fopen(path, "re") else { return false }
+    defer { fclose(file) }
+    var bytes: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 1 << 16)
+    // The kernel allows megabytes of arguments; ours lie early.
+    while bytes.count < 1 << 22 {
+      let count = fread(&buffer, 1, buffer.count, file)
+      guard count > 0 else { break }
+      bytes += buffer[..<count]
+    }
+    return bytes.split(separator: 0).contains { $0.elementsEqual(word) }
+  }
+}

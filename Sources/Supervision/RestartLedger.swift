@@ -1,0 +1,79 @@
+import Core
+import Training
+
+/// Counts what a run's launches died of since they last got anywhere.
+struct RestartLedger: Sendable {
+  /// Deaths since the last new checkpoint.
+  private(set) var failures = 0
+  /// Deaths in all.
+  private(set) var total = 0
+  private var identical = 0
+  private var last: Death?
+  private var savedStep = -1
+
+  /// Takes a death into account; a checkpoint newer than at the death before refills the budget.
+  ///
+  /// - Parameter resolution: how far apart two deaths at one step may seem, as signs of life come
+  ///   less often than steps.
+  mutating func note(_ death: Death, savedStep saved: Int, resolution: Int) {
+    if saved > savedStep {
+      savedStep = saved
+      failures = 0
+      identical = 0
+    }
+    failures += 1
+    total += 1
+    let isSame =
+      last.map { before in
+        before.cause == death.cause && before.rank == death.rank
+          && (before.step == nil) == (death.step == nil)
+          && abs((before.step ?? 0) - (death.step ?? 0)) <= resolution
+      } ?? false
+    identical = isSame && identical > 0 ? identical + 1 : 1
+    last = death
+  }
+
+  /// Nil when another try is worth it.
+  func verdict(after death: Death, _ policy: SupervisorPolicy) -> Verdict? {
+    if death.cause.mayBeDeterministic, identical >= policy.identicalDeaths {
+      return Verdict(
+        .deterministic(death.cause, times: identical), exitCode: Self.code(for: death))
+    }
+    guard failures > policy.restartBudget else { return nil }
+    return Verdict(
+      .budgetSpent(death.cause, restarts: policy.restartBudget), exitCode: Self.code(for: death))
+  }
+
+  /// The code a rank ended with where it has a meaning of its own; else whether anything ever ran.
+  private static func code(for death: Death) -> ExitCode {
+    switch death.cause {
+    case .exit(let number):
+      if let code = ExitCode(rawValue: number), code == .inputOutput || code == .internal {
+        return code
+      }
+      return death.step == nil ? .unavailable : .internal
+    case .launchFailed(let code): return code
+    case .hostsMissing, .startTimeout: return .unavailable
+    default: return .internal
+    }
+  }
+}
+
+extension Cause {
+  /// True for a code by which a rank says what it has said in words already.
+  var isRanksOwn: Bool {
+    if case .exit(let code) = self, let known = ExitCode(rawValue: code) {
+      return known != .different
+    }
+    return false
+  }
+
+  /// False for what comes from outside of the program.
+  var mayBeDeterministic: Bool {
+    switch self {
+    case .exit(205), .launcherSignal, .silent, .hostsMissing, .launchFailed, .stoppedNow, .fenced:
+      false
+    case .exit, .signal, .stalled, .startTimeout, .slowEnd: true
+    }
+  }
+}

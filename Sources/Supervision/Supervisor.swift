@@ -1,0 +1,318 @@
+import Core
+import Training
+
+/// Decides what happens to a run: a pure state machine from events, each with its moment on a
+/// monotonic clock, to actions.
+///
+/// It keeps two detectors apart: *liveness* (does every rank give signs of life?) and *progress*
+/// (are steps finished?). After every end of a launch it first has every process of the job ended,
+/// and only then starts the next.
+package struct Supervisor: Sendable {
+  package enum State: Equatable, Sendable {
+    case idle
+    /// Hosts are asked whether they answer, and end what they have of the job.
+    case probing(since: Double)
+    case launching(LaunchPlan)
+    /// mpirun runs; whether all ranks have begun is the watch's to know.
+    case running(JobWatch)
+    /// mpirun was told to end.
+    case ending(Death, until: Double, isKilled: Bool)
+    /// mpirun is gone; what is left of the job is being ended.
+    case reaping(Death, since: Double)
+    /// Before the next start.
+    case waiting(until: Double)
+    case finished(Verdict)
+  }
+
+  package private(set) var state = State.idle
+  package let hosts: [JobHost]
+  package let policy: SupervisorPolicy
+  private var now = 0.0
+  private var actions: [SupervisorAction] = []
+  private var times = StepTimes()
+  private var isStopRequested = false
+  /// Of the run as a whole, as far as any launch has told.
+  private var savedStep = -1
+  private var ledger = RestartLedger()
+  /// The death a launch has not yet made good.
+  private var unrecovered: (detectedAt: Double, step: Int?)?
+
+  /// Precondition: at least one host.
+  package init(hosts: [JobHost], policy: SupervisorPolicy) {
+    precondition(!hosts.isEmpty, "a job needs a host")
+    self.hosts = hosts
+    self.policy = policy
+  }
+
+  /// Takes an event and returns what is to be done, in order.
+  ///
+  /// Precondition: moments do not decrease; events after `finish` change nothing.
+  package mutating func handle(_ event: SupervisorEvent, at moment: Double) -> [SupervisorAction] {
+    let gap = moment - now
+    now = max(now, moment)
+    actions.removeAll(keepingCapacity: true)
+    if gap > policy.suspensionSeconds, case .running(var watch) = state {
+      state = .idle
+      watch.forgive(gap)
+      state = .running(watch)
+    }
+    switch event {
+    case .begin: if case .idle = state { prepare() }
+    case .launched(let incarnation): launched(incarnation)
+    case .launchFailed(let failure): launchFailed(failure)
+    case .heartbeat(let beat): hear(beat)
+    case .rankEnded(let rank, let signal): blame(rank, signal)
+    case .exited(let end): exited(end)
+    case .tick: tick()
+    case .signal(.stop): stop()
+    case .signal(.save): if case .running(let watch) = state, watch.isComplete { send(.save) }
+    case .reaped(let silent): reaped(silent)
+    case .fenced: fenced()
+    }
+    return actions
+  }
+
+  private mutating func send(_ signal: JobSignal) { actions.append(.send(signal)) }
+  private mutating func record(_ record: SupervisorRecord) { actions.append(.record(record)) }
+
+  private mutating func finish(_ verdict: Verdict) {
+    state = .finished(verdict)
+    record(.verdict(verdict))
+    actions.append(.finish(verdict))
+  }
+}
+
+// MARK: - Starting
+
+extension Supervisor {
+  /// Asks the hosts first, where there is more than this one.
+  private mutating func prepare() {
+    guard hosts.contains(where: { !$0.isLocal }) else {
+      return launch(Array(repeating: true, count: hosts.count))
+    }
+    // A host that was cut off and is back may still have ranks: the question is to end them.
+    state = .probing(since: now)
+    actions.append(.reap)
+  }
+
+  private mutating func launch(_ answers: [Bool]) {
+    let plan = LaunchPlan(ranksByHost: zip(hosts, answers).map { $1 ? $0.slots : 0 })
+    guard plan.ranks >= policy.minimumRanks, plan.ranks > 0 else {
+      return fail(.hostsMissing, host: answers.firstIndex(of: false))
+    }
+    state = .launching(plan)
+    actions.append(.launch(plan))
+  }
+
+  /// It did not come to a launch.
+  private mutating func fail(_ cause: Cause, host: Int? = nil) {
+    let death = Death(incarnation: 0, cause: cause, host: host, secondsToDetect: 0)
+    noteDetection(death)
+    conclude(death)
+  }
+
+  private mutating func launched(_ incarnation: Int) {
+    guard case .launching(let plan) = state else {
+      // It came after all was decided: nothing may run that nobody watches.
+      send(.kill)
+      return actions.append(.reap)
+    }
+    let watch = JobWatch(plan: plan, incarnation: incarnation, at: now)
+    record(.launch(incarnation: incarnation, plan))
+    state = .running(watch)
+    if isStopRequested { end(watch, .stoppedNow, .terminate) }
+  }
+
+  private mutating func launchFailed(_ failure: Failure) {
+    guard case .launching = state else { return }
+    if failure.exitCode == .inputOutput {
+      return fail(.launchFailed(failure.exitCode))
+    }
+    finish(Verdict(.launchFailed(failure), exitCode: failure.exitCode))
+  }
+}
+
+// MARK: - Watching
+
+extension Supervisor {
+  private mutating func hear(_ beat: Heartbeat) {
+    guard case .running(var watch) = state else { return }
+    // The one owner of the ranks' array from here to the end, so that nothing is copied.
+    state = .idle
+    watch.hear(beat, at: now, &times)
+    if let saved = watch.savedStep { savedStep = max(savedStep, saved) }
+    if let step = watch.step, let resumed = watch.resumedStep, step > resumed,
+      let death = unrecovered
+    {
+      unrecovered = nil
+      record(
+        .recovered(
+          incarnation: watch.incarnation, seconds: now - death.detectedAt, resumedStep: resumed,
+          stepsRepeated: max(0, (death.step ?? resumed) - resumed)))
+    }
+    state = .running(watch)
+  }
+
+  private mutating func blame(_ rank: Int, _ signal: Int32) {
+    guard case .running(var watch) = state, watch.blamed == nil else { return }
+    watch.blamed = (rank, signal)
+    state = .running(watch)
+  }
+
+  private mutating func tick() {
+    switch state {
+    case .running(let watch):
+      guard let trouble = watch.trouble(at: now, policy, times) else { return }
+      // What is frozen or cut off does not hear SIGTERM; SIGKILL of mpirun ends all it reaches.
+      end(watch, trouble.cause, .kill, rank: trouble.rank, seconds: trouble.seconds)
+    case .ending(let death, let until, let isKilled):
+      guard now >= until else { return }
+      if isKilled { return reap(death) }
+      send(.kill)
+      state = .ending(death, until: now + policy.killSeconds, isKilled: true)
+    case .reaping(_, let since):
+      guard now - since > policy.reapSeconds else { return }
+      reaped(hosts.indices.filter { !hosts[$0].isLocal })
+    case .probing(let since):
+      guard now - since > policy.probeSeconds else { return }
+      reaped(hosts.indices.filter { !hosts[$0].isLocal })
+    case .waiting(let until): if now >= until { prepare() }
+    case .idle, .launching, .finished: return
+    }
+  }
+
+  private mutating func exited(_ end: ProcessEnd) {
+    switch state {
+    case .running(let watch):
+      let cause: Cause
+      switch end {
+      case .signal(let number): cause = .launcherSignal(number)
+      case .exit(let code) where 129...192 ~= code: cause = .signal(code - 128)
+      case .exit(let code): cause = .exit(code)
+      }
+      let death = death(of: watch, cause, rank: watch.blamed?.rank)
+      let isAsItShould = cause == .exit(0) || cause == .exit(ExitCode.stoppedResumable.rawValue)
+      if !isAsItShould { noteDetection(death) }
+      reap(death)
+    case .ending(var death, _, _):
+      // It was through at the moment it was given up.
+      if end == .exit(0) || end == .exit(ExitCode.stoppedResumable.rawValue),
+        case .exit(let code) = end, death.cause != .fenced
+      {
+        death.cause = .exit(code)
+      }
+      reap(death)
+    default: return
+    }
+  }
+}
+
+// MARK: - Ending
+
+extension Supervisor {
+  private mutating func stop() {
+    let isSecond = isStopRequested
+    isStopRequested = true
+    switch state {
+    case .running(let watch):
+      // A rank that has not begun has no handler yet, and nothing to save.
+      if isSecond || !watch.isComplete {
+        end(watch, .stoppedNow, .terminate)
+      } else {
+        send(.saveAndStop)
+      }
+    case .ending(let death, _, let isKilled):
+      guard isSecond, !isKilled else { return }
+      send(.kill)
+      state = .ending(death, until: now + policy.killSeconds, isKilled: true)
+    case .idle, .probing, .waiting: finish(Verdict(.stopped, exitCode: .stoppedResumable))
+    case .launching, .reaping, .finished: return
+    }
+  }
+
+  private mutating func fenced() {
+    switch state {
+    case .running(let watch): end(watch, .fenced, .kill)
+    case .ending(var death, _, _):
+      death.cause = .fenced
+      send(.kill)
+      state = .ending(death, until: now + policy.killSeconds, isKilled: true)
+    case .reaping(var death, let since):
+      death.cause = .fenced
+      state = .reaping(death, since: since)
+    case .finished: return
+    case .idle, .probing, .launching, .waiting:
+      finish(Verdict(.fenced, exitCode: .inputOutput))
+    }
+  }
+
+  private mutating func end(
+    _ watch: JobWatch, _ cause: Cause, _ signal: JobSignal, rank: Int? = nil, seconds: Double? = nil
+  ) {
+    var death = death(of: watch, cause, rank: rank)
+    if let seconds { death.secondsToDetect = seconds }
+    send(signal)
+    let isKilled = signal == .kill
+    let until = now + (isKilled ? policy.killSeconds : policy.terminateSeconds)
+    state = .ending(death, until: until, isKilled: isKilled)
+    noteDetection(death)
+  }
+
+  private func death(of watch: JobWatch, _ cause: Cause, rank: Int?) -> Death {
+    Death(
+      incarnation: watch.incarnation, cause: cause, rank: rank,
+      host: rank.flatMap(watch.plan.host(ofRank:)), step: watch.step,
+      resumedStep: watch.resumedStep, secondsToDetect: watch.silence(of: rank, at: now))
+  }
+
+  /// A death is recorded when it is noticed, however long it takes to clear up after it.
+  private mutating func noteDetection(_ death: Death) {
+    if unrecovered == nil { unrecovered = (now, death.step) }
+    record(.death(death))
+  }
+
+  /// Ends what is left of the job; every launch comes by here before the next.
+  private mutating func reap(_ death: Death) {
+    state = .reaping(death, since: now)
+    actions.append(.reap)
+  }
+
+  private mutating func reaped(_ silent: [Int]) {
+    switch state {
+    case .reaping(let death, _): conclude(death)
+    case .probing:
+      if !silent.isEmpty { record(.leftOut(hosts: silent)) }
+      launch(hosts.indices.map { !silent.contains($0) })
+    default: return
+    }
+  }
+
+  /// After a launch: the end of it all, or the next one.
+  private mutating func conclude(_ death: Death) {
+    if let verdict = Self.finalVerdict(death.cause) { return finish(verdict) }
+    if isStopRequested { return finish(Verdict(.stopped, exitCode: .stoppedResumable)) }
+    ledger.note(death, savedStep: savedStep, resolution: times.stepsPerBeat)
+    if let verdict = ledger.verdict(after: death, policy) { return finish(verdict) }
+    let delay = policy.delay(attempt: ledger.failures, draw: ledger.total)
+    record(.restart(afterSeconds: delay, attempt: ledger.failures))
+    state = .waiting(until: now + delay)
+  }
+
+  /// What no restart would change; nil for all others.
+  private static func finalVerdict(_ cause: Cause) -> Verdict? {
+    switch cause {
+    case .exit(0): return Verdict(.finished, exitCode: .success)
+    case .exit(let number):
+      guard let code = ExitCode(rawValue: number) else { return nil }
+      switch code {
+      case .stoppedResumable: return Verdict(.stopped, exitCode: code)
+      case .usage, .badData, .missingInput, .cannotCreate, .outOfLockstep, .configuration,
+        .diverged:
+        return Verdict(.final(code), exitCode: code)
+      case .success, .different, .unavailable, .internal, .inputOutput, .orphaned: return nil
+      }
+    case .fenced: return Verdict(.fenced, exitCode: .inputOutput)
+    default: return nil
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import Core
+import Training
+
+/// Every limit and deadline of the supervisor, in seconds where it is a time.
+package struct SupervisorPolicy: Equatable, Sendable {
+  /// A rank that is silent for so long is dead, frozen or cut off.
+  package var livenessSeconds = 5.0
+  /// No step for so long is a hang, unless steps are known to be slower.
+  package var stallFloorSeconds = 10.0
+  /// … or so many times the 99th percentile of measured step times.
+  package var stallFactor = 5.0
+  /// Every rank must have given a sign of life so long after the launch.
+  package var startSeconds = 90.0
+  /// What has no measured time may take so long: loading, the first step, validation, a save.
+  package var patienceSeconds = 900.0
+  /// mpirun must end so long after the first rank said that it is through.
+  package var leaveSeconds = 60.0
+  /// Between SIGTERM and SIGKILL.
+  package var terminateSeconds = 3.0
+  /// After SIGKILL mpirun counts as gone even if the kernel has not said so.
+  package var killSeconds = 10.0
+  /// Hosts that have not answered by then do not answer.
+  package var probeSeconds = 20.0
+  package var reapSeconds = 30.0
+  /// Time between two looks above which the supervisor itself was stopped, not the ranks.
+  package var suspensionSeconds = 2.0
+  /// Restarts without a new checkpoint; a new one refills the budget.
+  package var restartBudget = 5
+  /// So many deaths of one cause at one step are a program error that no restart heals.
+  package var identicalDeaths = 3
+  package var shortestDelay = 1.0
+  package var longestDelay = 60.0
+  /// Fewer ranks than this are not worth starting.
+  package var minimumRanks = 1
+  /// Of the jitter of delays.
+  package var seed: UInt64 = 1
+
+  package init() {}
+
+  /// Before the n-th restart without progress, from 1: doubling from the shortest to the longest,
+  /// times a random half to whole, so that jobs that died together do not return together.
+  func delay(attempt: Int, draw: Int) -> Double {
+    let doubled = shortestDelay * Double(1 << min(max(0, attempt - 1), 20))
+    let stream = RandomStream(seed: seed, purpose: .sampling, site: 0)
+    return min(longestDelay, doubled) * (0.5 + 0.5 * stream.uniform(at: draw))
+  }
+}
+
+/// How long the steps of a run take, and so how long without one is too long.
+package struct StepTimes: Equatable, Sendable {
+  private static let capacity = 128
+  private var seconds: [Double] = []
+  private var next = 0
+  private(set) var percentile99: Double?
+
+  package init() { seconds.reserveCapacity(Self.capacity) }
+
+  package mutating func add(_ sample: Double) {
+    if seconds.count < Self.capacity {
+      seconds.append(sample)
+    } else {
+      seconds[next] = sample
+      next = (next + 1) % Self.capacity
+    }
+    // At most 128 samples: the percentile is the largest or, from 101 on, the second largest.
+    var (first, second) = (0.0, 0.0)
+    for value in seconds {
+      if value > first {
+        (first, second) = (value, first)
+      } else if value > second {
+        second = value
+      }
+    }
+    percentile99 = seconds.count > 100 ? second : first
+  }
+
+  /// How many steps may lie between two signs of life, and one.
+  var stepsPerBeat: Int {
+    guard !seconds.isEmpty else { return 1 }
+    let mean = seconds.reduce(0, +) / Double(seconds.count)
+    return 1 + Int(min(1e6, 2 * Heartbeat.intervalSeconds / max(mean, 1e-6)))
+  }
+
+  /// Nil while nothing was measured.
+  package func stallLimit(_ policy: SupervisorPolicy) -> Double? {
+    percentile99.map { max(policy.stallFloorSeconds, policy.stallFactor * $0) }
+  }
+}

@@ -1,0 +1,234 @@
+import Core
+import Foundation
+import Training
+
+/// Does what `Supervisor` decides: the thin part that has processes, files and a clock.
+///
+/// One thread looks at everything in turn; what may have to wait (a host that does not answer, a
+/// reader that has stopped, a file system) is done by others.
+package final class SupervisorShell {
+  /// What a person asked for.
+  package struct Settings: Sendable {
+    package var runPath: String
+    package var line: LaunchLine.Job
+    package var policy: SupervisorPolicy
+
+    package init(runPath: String, line: LaunchLine.Job, policy: SupervisorPolicy) {
+      self.runPath = runPath
+      self.line = line
+      self.policy = policy
+    }
+  }
+
+  private static let lookMilliseconds: Int32 = 50
+
+  private let paths: RunPaths
+  private let lease: SupervisorLease
+  private let control: JobControl
+  private let say: (String) -> Void
+  private let output = Forwarder(to: STDOUT_FILENO)
+  private let errors = Forwarder(to: STDERR_FILENO)
+  private let clock = Stopwatch()
+  private var line: LaunchLine.Job
+  private var supervisor: Supervisor
+  private var table: IncidentTable
+  private var events: EventLog
+  private var lifeline: SpawnedProcess
+  private var mpirun: SpawnedProcess?
+  private var openPipes: Set<Int32> = []
+  private var heartbeats: (output: HeartbeatStream, error: HeartbeatStream)
+  private var words = LauncherWords()
+  /// mpirun's own words of this launch, for a launch that never began.
+  private var notices: [String] = []
+  private var launcherLog: Int32
+  private var wasFenced = false
+  private var verdict: Verdict?
+
+  /// Takes the run and ends what a supervisor that died has left.
+  ///
+  /// Throws: `Failure` (.inputOutput when somebody supervises the run, .cannotCreate).
+  package init(_ settings: Settings, say: @escaping (String) -> Void) throws(Failure) {
+    paths = RunPaths(root: settings.runPath)
+    lease = try SupervisorLease(root: settings.runPath)
+    self.say = say
+    line = settings.line
+    line.temporaryFolder += "/lockstep-\(lease.job)"
+    if let folder = line.sharedMemoryFolder {
+      line.sharedMemoryFolder = folder + "/lockstep-\(lease.job)"
+    }
+    for folder in [line.temporaryFolder, line.sharedMemoryFolder].compactMap({ $0 }) {
+      guard mkdir(folder, 0o700) == 0 else {
+        throw FileSystem.failure(.cannotCreate, "create the folder", folder)
+      }
+    }
+    supervisor = Supervisor(hosts: line.hosts, policy: settings.policy)
+    table = IncidentTable(hosts: line.hosts)
+    events = try EventLog(
+      path: paths.events, incarnation: try RunDirectory.lastIncarnation(paths.incarnation))
+    control = JobControl(
+      hosts: line.hosts, agent: line.agent, binary: line.program[0], environment: line.environment)
+    launcherLog = open(
+      paths.logs + "/mpirun.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+    heartbeats = (HeartbeatStream(job: lease.job), HeartbeatStream(job: lease.job))
+    lifeline = try Self.startLifeline(line, job: lease.job)
+    if let abandoned = lease.abandonedJob {
+      control.reapNow([abandoned], except: [lifeline.identifier]) { _ in }
+    }
+  }
+
+  deinit { if launcherLog >= 0 { close(launcherLog) } }
+
+  /// Supervises until the end. Returns the verdict and the lines of the table of what died.
+  package func run() -> (verdict: Verdict, table: [String]) {
+    SupervisorSignals.install()
+    lease.keepAlive()
+    take(.begin)
+    while verdict == nil {
+      look()
+      for request in SupervisorSignals.take() { take(.signal(request)) }
+      for event in control.takeEvents() { take(event) }
+      if lease.isFenced, !wasFenced {
+        wasFenced = true
+        take(.fenced)
+      }
+      keepLifeline()
+      take(.tick)
+    }
+    lease.release()
+    lifeline.closeInput()
+    _ = lifeline.wait(seconds: 10)
+    output.flush()
+    errors.flush()
+    return (verdict ?? Verdict(.stopped, exitCode: .stoppedResumable), table.lines)
+  }
+
+  private func take(_ event: SupervisorEvent) {
+    for action in supervisor.handle(event, at: clock.seconds) { perform(action) }
+  }
+
+  private func perform(_ action: SupervisorAction) {
+    switch action {
+    case .launch(let plan): launch(plan)
+    case .send(let signal):
+      switch signal {
+      case .saveAndStop: mpirun?.send(SIGUSR1)
+      case .save: mpirun?.send(SIGUSR2)
+      case .terminate: mpirun?.send(SIGTERM)
+      case .kill: mpirun?.send(SIGKILL)
+      }
+    case .reap:
+      if let mpirun, mpirun.poll() == nil { mpirun.send(SIGKILL) }
+      control.reap([lease.job], except: [lifeline.identifier])
+    case .record(let record):
+      table.take(record)
+      events.append(.supervisor, record.fields(line.hosts))
+      // The reason of a launch that never began is mpirun's to tell, unless a rank has.
+      if case .death(let death) = record, death.step == nil, !death.cause.isRanksOwn {
+        notices.forEach(say)
+      }
+      if let sentence = record.sentence(line.hosts) {
+        errors.flush()
+        say(sentence)
+      }
+    case .finish(let verdict): self.verdict = verdict
+    }
+  }
+}
+
+// MARK: - mpirun
+
+extension SupervisorShell {
+  private func launch(_ plan: LaunchPlan) {
+    do throws(Failure) {
+      let incarnation = try RunDirectory.takeIncarnation(paths)
+      lease.set(incarnation: incarnation)
+      events = try EventLog(path: paths.events, incarnation: incarnation)
+      let launch = SupervisedLaunch(
+        job: lease.job, incarnation: incarnation,
+        leasePath: SpawnedProcess.absolute(paths.lease))
+      let command = LaunchLine(line, plan: plan, launch: launch)
+      words = LauncherWords()
+      notices = []
+      heartbeats = (HeartbeatStream(job: lease.job), HeartbeatStream(job: lease.job))
+      let child = try SpawnedProcess(command.arguments, environment: command.environment)
+      mpirun = child
+      openPipes = [child.output, child.error]
+      take(.launched(incarnation: incarnation))
+    } catch {
+      take(.launchFailed(error))
+    }
+  }
+
+  /// Waits a moment for mpirun's pipes, reads what is there and notices its end.
+  private func look() {
+    var pipes = openPipes.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+    poll(&pipes, nfds_t(pipes.count), Self.lookMilliseconds)
+    guard let child = mpirun else { return }
+    // First its end: what it has said before can then be read to the last byte.
+    let end = child.poll()
+    drain(child)
+    guard let end else { return }
+    tell(words.take([], isEnd: true))
+    mpirun = nil
+    openPipes = []
+    take(.exited(end))
+  }
+
+  private func drain(_ child: SpawnedProcess) {
+    for descriptor in openPipes {
+      var buffer = [UInt8](repeating: 0, count: 1 << 16)
+      // A rank that talks without a pause must not keep this loop from its other duties.
+      for _ in 0..<16 {
+        let count = read(descriptor, &buffer, buffer.count)
+        if count == 0 { openPipes.remove(descriptor) }
+        guard count > 0 else { break }
+        if descriptor == child.output {
+          output.send(heartbeats.output.take(buffer[..<count]) { take(.heartbeat($0)) })
+        } else {
+          tell(words.take(heartbeats.error.take(buffer[..<count]) { take(.heartbeat($0)) }))
+        }
+      }
+    }
+  }
+
+  /// Passes on what ranks said; keeps what mpirun said.
+  private func tell(_ lines: [LauncherWords.Line]) {
+    for line in lines {
+      switch line {
+      case .rank(let text): errors.send(Array((text + "\n").utf8))
+      case .launcher(let text):
+        if let ended = LauncherWords.endedRank(text) {
+          take(.rankEnded(rank: ended.rank, signal: ended.signal))
+        }
+        if notices.count < 40, !text.allSatisfy({ $0 == "-" }), !text.isEmpty {
+          notices.append(text)
+        }
+        guard launcherLog >= 0 else { continue }
+        let bytes = Array((text + "\n").utf8)
+        _ = bytes.withUnsafeBytes { write(launcherLog, $0.baseAddress, $0.count) }
+      }
+    }
+  }
+
+  // MARK: The process that outlives this one
+
+  private func keepLifeline() {
+    guard lifeline.poll() != nil else { return }
+    if let another = try? Self.startLifeline(line, job: lease.job) { lifeline = another }
+  }
+
+  private static func startLifeline(
+    _ line: LaunchLine.Job, job: String
+  ) throws(Failure) -> SpawnedProcess {
+    let child = try SpawnedProcess(
+      [line.program[0], "lifeline"], environment: ["PATH": line.environment["PATH"] ?? ""],
+      input: .pipe, output: .nothing)
+    let folders = [line.temporaryFolder, line.sharedMemoryFolder].compactMap { $0 }
+    let bytes = Lifeline.message(job: job, folders: folders)
+    let count = bytes.withUnsafeBytes { write(child.input, $0.baseAddress, $0.count) }
+    guard count == bytes.count else {
+      throw Failure(.unavailable, "the lifeline process ended at once")
+    }
+    return child
+  }
+}

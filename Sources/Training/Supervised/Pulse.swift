@@ -1,0 +1,88 @@
+import Core
+import Foundation
+import Synchronization
+
+/// The two threads of a supervised rank that live beside training and share no lock with it: one
+/// tells that the rank lives and where it stands, the other looks whether the supervisor lives.
+package enum Pulse {
+  /// A rank that has no living supervisor and gets nowhere ends itself after so long.
+  package static let deadManSeconds = 20.0
+
+  private static let processStart = Stopwatch()
+  /// Milliseconds since `processStart` when the lease was last seen to change.
+  private static let leaseSeen = Atomic<Int>(0)
+  private static let isSuperseded = Atomic<Bool>(false)
+
+  /// Starts both in a process a supervisor started; does nothing in another.
+  package static func start() {
+    guard let launch = SupervisedLaunch.current, let rank = Self.rank else { return }
+    _ = processStart.seconds
+    Thread.detachNewThread { watchLease(launch) }
+    Thread.detachNewThread { beat(launch, rank: rank) }
+  }
+
+  /// The rank's number before MPI has started.
+  private static var rank: Int? {
+    let environment = ProcessInfo.processInfo.environment
+    return (environment["OMPI_COMM_WORLD_RANK"] ?? environment["PMIX_RANK"]).flatMap(Int.init)
+  }
+
+  /// Never returns. Must never wait for anything but time: it carries the dead-man timer.
+  private static func beat(_ launch: SupervisedLaunch, rank: Int) {
+    var sequence = 0
+    var lastWork = -1
+    var lastProgress = 0
+    while true {
+      let reading = StepBeacon.reading
+      let now = milliseconds
+      if reading.work != lastWork {
+        lastWork = reading.work
+        lastProgress = now
+      }
+      let heartbeat = Heartbeat(
+        incarnation: launch.incarnation, rank: rank, sequence: sequence, reading: reading)
+      sequence += 1
+      writeUnlessFull(heartbeat.line(job: launch.job))
+      let silent = Double(now - max(lastProgress, leaseSeen.load(ordering: .relaxed))) / 1000
+      if silent > deadManSeconds || isSuperseded.load(ordering: .relaxed) {
+        _exit(ExitCode.orphaned.rawValue)
+      }
+      usleep(UInt32(Heartbeat.intervalSeconds * 1e6))
+    }
+  }
+
+  /// Tells at once where the rank stands: it is about to leave.
+  package static func end() {
+    guard let launch = SupervisedLaunch.current, let rank = Self.rank else { return }
+    StepBeacon.set(.ended)
+    let last = Heartbeat(
+      incarnation: launch.incarnation, rank: rank, sequence: 1 << 40, reading: StepBeacon.reading)
+    writeUnlessFull(last.line(job: launch.job))
+  }
+
+  /// Never returns. May wait for a file system that does not answer, so it does nothing else.
+  private static func watchLease(_ launch: SupervisedLaunch) {
+    var lastBeat = -1
+    while true {
+      if let lease = Lease(at: launch.leasePath) {
+        // Somebody else has the run now, or has started it again: nothing of this rank counts.
+        if lease.job != launch.job || lease.incarnation > launch.incarnation {
+          isSuperseded.store(true, ordering: .relaxed)
+        } else if lease.beat != lastBeat {
+          lastBeat = lease.beat
+          leaseSeen.store(milliseconds, ordering: .relaxed)
+        }
+      }
+      usleep(UInt32(Lease.intervalSeconds * 1e6))
+    }
+  }
+
+  /// A pipe that nobody empties must not stop the thread; one with room takes a short line whole.
+  private static func writeUnlessFull(_ bytes: [UInt8]) {
+    var descriptor = pollfd(fd: STDERR_FILENO, events: Int16(POLLOUT), revents: 0)
+    guard poll(&descriptor, 1, 0) == 1, descriptor.revents & Int16(POLLOUT) != 0 else { return }
+    _ = bytes.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+  }
+
+  private static var milliseconds: Int { Int(processStart.seconds * 1000) }
+}

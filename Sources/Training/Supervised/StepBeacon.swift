@@ -1,0 +1,77 @@
+import Synchronization
+
+/// What a rank is doing, for whoever watches how long it takes.
+package enum RankActivity: Int, Sendable, CaseIterable {
+  /// Finding the other ranks, reading data, verifying and loading a checkpoint.
+  case starting
+  case training
+  case evaluating
+  case saving
+  /// Nothing is left to do but to leave.
+  case ended
+}
+
+/// Where this process stands, readable at any moment by a thread that shares no lock with training.
+package enum StepBeacon {
+  private static let step = Atomic<Int>(0)
+  private static let savedStep = Atomic<Int>(-1)
+  private static let resumedStep = Atomic<Int>(-1)
+  private static let activity = Atomic<Int>(RankActivity.starting.rawValue)
+  private static let work = Atomic<Int>(0)
+
+  /// A step is done, on this rank.
+  package static func mark(step number: Int) {
+    step.store(number, ordering: .relaxed)
+    set(.training)
+  }
+
+  /// Training begins after a step; nil when this rank was not told which. Rank 0 knows.
+  package static func began(after number: Int?) {
+    if let number {
+      step.store(number, ordering: .relaxed)
+      resumedStep.store(number, ordering: .relaxed)
+    }
+    set(.training)
+  }
+
+  /// A checkpoint was published.
+  package static func saved(step number: Int) {
+    savedStep.store(number, ordering: .relaxed)
+    work.wrappingAdd(1, ordering: .relaxed)
+  }
+
+  package static func set(_ now: RankActivity) {
+    activity.store(now.rawValue, ordering: .relaxed)
+    work.wrappingAdd(1, ordering: .relaxed)
+  }
+
+  /// All of it; the parts may be of moments that lie a few instructions apart.
+  package static var reading: Reading {
+    Reading(
+      step: step.load(ordering: .relaxed), savedStep: savedStep.load(ordering: .relaxed),
+      resumedStep: resumedStep.load(ordering: .relaxed),
+      activity: RankActivity(rawValue: activity.load(ordering: .relaxed)) ?? .training,
+      work: work.load(ordering: .relaxed))
+  }
+
+  package struct Reading: Equatable, Sendable {
+    package var step = 0
+    /// -1 where this rank has published nothing.
+    package var savedStep = -1
+    /// -1 where this rank was not told.
+    package var resumedStep = -1
+    package var activity = RankActivity.starting
+    /// Grows with every sign of progress.
+    package var work = 0
+
+    package init() {}
+
+    init(step: Int, savedStep: Int, resumedStep: Int, activity: RankActivity, work: Int) {
+      self.step = step
+      self.savedStep = savedStep
+      self.resumedStep = resumedStep
+      self.activity = activity
+      self.work = work
+    }
+  }
+}

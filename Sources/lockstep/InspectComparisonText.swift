@@ -1,0 +1,68 @@
+import Checkpoints
+import Foundation
+import HDF5
+
+/// The text form of a comparison; nothing in it can drive a terminal.
+struct ComparisonText {
+  private let comparison: Comparison
+  private(set) var lines: [String] = []
+
+  init(_ comparison: Comparison) {
+    self.comparison = comparison
+    lines.append("first   " + escaped(comparison.first))
+    lines.append("second  " + escaped(comparison.second))
+    addMismatches("state", comparison.state)
+    addMismatches("only in one, or of another shape", comparison.unmatched)
+    addTensors()
+    addVerdict()
+  }
+
+  private mutating func addMismatches(_ title: String, _ mismatches: [Comparison.Mismatch]) {
+    guard !mismatches.isEmpty else { return }
+    lines.append("\n" + title)
+    for mismatch in mismatches {
+      let values = [mismatch.first, mismatch.second].map { escaped($0 ?? "(absent)") }
+      lines.append("  \(escaped(mismatch.name)): \(values[0]) | \(values[1])")
+    }
+  }
+
+  private mutating func addTensors() {
+    let different = comparison.tensors.filter { $0.difference.differingCount > 0 }
+    guard !different.isEmpty else { return }
+    let names = different.map { escaped($0.path) }
+    let width = max(4, names.map(\.count).max() ?? 0)
+    lines.append("")
+    lines.append(
+      padded("name", width) + "   differing    absolute    relative  1 - cosine"
+        + "  first norm second norm")
+    for (name, tensor) in zip(names, different) {
+      let difference = tensor.difference
+      let numbers: [Double?] = [
+        difference.largestAbsolute, difference.largestRelative, tensor.cosine.map { 1 - $0 },
+        tensor.norms.first, tensor.norms.last,
+      ]
+      lines.append(
+        padded(name, width) + aligned("\(difference.differingCount)", 12)
+          + numbers.map { aligned($0.map { String(format: "%.4g", $0) } ?? "-", 12) }.joined())
+    }
+  }
+
+  private mutating func addVerdict() {
+    let different = comparison.tensors.filter { $0.difference.differingCount > 0 }.count
+    lines.append("")
+    lines.append(
+      comparison.isIdentical
+        ? "identical: \(comparison.tensors.count) datasets, every bit"
+        : "different: \(different) of \(comparison.tensors.count) datasets that both have, "
+          + "\(comparison.unmatched.count) that have no counterpart, "
+          + "\(comparison.state.count) values of the state")
+  }
+
+  private func padded(_ text: String, _ width: Int) -> String {
+    text + String(repeating: " ", count: max(0, width - text.count))
+  }
+
+  private func aligned(_ text: String, _ width: Int) -> String {
+    String(repeating: " ", count: max(0, width - text.count)) + text
+  }
+}

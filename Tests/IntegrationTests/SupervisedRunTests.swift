@@ -1,0 +1,224 @@
+import Core
+import Foundation
+import Testing
+
+/// Whatever dies, the supervised run ends by itself with the weights it would have had.
+@Suite(.serialized, .timeLimit(.minutes(10))) struct SupervisedRunTests {
+  private static let steps = 400
+  private static let settings = ["checkpoint.every=20", "evaluation.every=100"]
+  private let scratch: Scratch
+
+  init() throws { scratch = try Scratch() }
+
+  private static let uninterrupted = Result<RunResult, any Error> {
+    let scratch = try Scratch()
+    return try TinyRun(settings, steps: steps, in: scratch).finish()
+  }
+
+  private func run(_ overrides: [String] = [], name: String = "run") throws -> TinyRun {
+    try TinyRun(Self.settings + overrides, steps: Self.steps, name: name, in: scratch)
+  }
+
+  private func expectUninterrupted(_ run: TinyRun) throws {
+    #expect(try run.result().differences(from: Self.uninterrupted.get()) == [])
+    #expect(try run.result().stepCount == Self.steps)
+  }
+
+  // MARK: - Looking
+
+  /// Lines the supervisor has recorded of one kind.
+  private func events(_ what: String, of run: TinyRun) -> [Substring] {
+    let text = (try? String(contentsOfFile: run.path + "/events.jsonl", encoding: .utf8)) ?? ""
+    return text.split(separator: "\n").filter {
+      $0.hasPrefix("{\"event\":\"supervisor\"") && $0.contains("\"what\":\"\(what)\"")
+    }
+  }
+
+  private func number(_ name: String, in line: Substring?) throws -> Double {
+    let line = try #require(line)
+    let start = try #require(line.range(of: "\"\(name)\":")).upperBound
+    return try #require(Double(line[start...].prefix { $0 != "," && $0 != "}" }))
+  }
+
+  private func words(of process: Int32, _ file: String) -> [Substring] {
+    let bytes = FileManager.default.contents(atPath: "/proc/\(process)/\(file)") ?? Data()
+    return String(decoding: bytes, as: UTF8.self).split(separator: "\0")
+  }
+
+  /// The processes of the training itself, by rank.
+  private func ranks(_ count: Int) throws -> [Int32] {
+    try eventually("\(count) ranks") {
+      let found = scratch.processes.compactMap { process -> (rank: Int, process: Int32)? in
+        guard words(of: process, "cmdline").dropFirst().first == "train" else { return nil }
+        let name = "OMPI_COMM_WORLD_RANK="
+        let rank = words(of: process, "environ").first { $0.hasPrefix(name) }
+        return rank.flatMap { Int($0.dropFirst(name.count)) }.map { ($0, process) }
+      }
+      guard found.count == count else { return nil }
+      return found.sorted { $0.rank < $1.rank }.map(\.process)
+    }
+  }
+
+  private func launcher() throws -> Int32 {
+    try #require(
+      scratch.processes.first { words(of: $0, "cmdline").first?.hasSuffix("/mpirun") == true })
+  }
+
+  /// Waits until a launch has recorded a step; false when the supervisor ends first.
+  private func waitForLaunch(_ number: Int, of run: TinyRun, _ job: Job) throws -> Bool {
+    try eventually("launch \(number)") {
+      guard job.isRunning else { return false }
+      let text = (try? String(contentsOfFile: run.path + "/events.jsonl", encoding: .utf8)) ?? ""
+      return text.contains("{\"event\":\"step\",\"incarnation\":\(number),") ? true : nil
+    }
+  }
+
+  private func expectNothingIsLeft(within seconds: Double = 5) throws {
+    try eventually(within: seconds, "all processes gone") {
+      scratch.processes.isEmpty ? true : nil
+    }
+    let folders = try FileManager.default.contentsOfDirectory(atPath: scratch.path + "/tmp")
+    #expect(folders.filter { $0.hasPrefix("lockstep-") } == [])
+  }
+
+  // MARK: - Faults
+
+  @Test func undisturbedItIsTheSameRun() throws {
+    let run = try run()
+    let outcome = try run.train(.supervised(3))
+    #expect(outcome.exitCode == 0, "\(outcome.error)")
+    #expect(outcome.error == "")
+    #expect(!outcome.output.contains("\u{1e}"))
+    #expect(events("death", of: run) == [])
+    try expectUninterrupted(run)
+    try expectNothingIsLeft()
+  }
+
+  @Test func aKilledRankIsReplaced() throws {
+    let run = try run()
+    let job = try run.start(.supervised(3))
+    try run.waitForStep(50, of: job)
+    kill(try ranks(3)[1], SIGKILL)
+    let outcome = try job.outcome()
+    #expect(outcome.exitCode == 0, "\(outcome.error)")
+    let death = events("death", of: run).first
+    #expect(death?.contains("SIGKILL") == true && death?.contains("\"rank\":1,") == true)
+    #expect(try number("detect_seconds", in: death) <= 2)
+    #expect(try number("seconds", in: events("recovered", of: run).first) <= 30)
+    #expect(outcome.error.contains("launch  cause"))
+    try expectUninterrupted(run)
+    try expectNothingIsLeft()
+  }
+
+  @Test func aFrozenRankIsReplaced() throws {
+    let run = try run()
+    let job = try run.start(.supervised(3))
+    try run.waitForStep(50, of: job)
+    kill(try ranks(3)[2], SIGSTOP)
+    let outcome = try job.outcome()
+    #expect(outcome.exitCode == 0, "\(outcome.error)")
+    let death = events("death", of: run).first
+    #expect(death?.contains("no sign of life") == true && death?.contains("\"rank\":2,") == true)
+    #expect(try number("detect_seconds", in: death) <= 8)
+    try expectUninterrupted(run)
+    try expectNothingIsLeft()
+  }
+
+  @Test func aKilledLauncherIsReplaced() throws {
+    let run = try run()
+    let job = try run.start(.supervised(2))
+    try run.waitForStep(50, of: job)
+    kill(try launcher(), SIGKILL)
+    let outcome = try job.outcome()
+    #expect(outcome.exitCode == 0, "\(outcome.error)")
+    #expect(events("death", of: run).first?.contains("mpirun killed by SIGKILL") == true)
+    try expectUninterrupted(run)
+    try expectNothingIsLeft()
+  }
+
+  @Test func withTheSupervisorAllIsGoneAndTheNextGoesOn() throws {
+    let run = try run()
+    let job = try run.start(.supervised(3))
+    try run.waitForStep(50, of: job)
+    job.send(SIGKILL)
+    #expect(try job.outcome().exitCode == 128 + SIGKILL)
+    try expectNothingIsLeft(within: 5)
+    let outcome = try run.train(.supervised(2))
+    #expect(outcome.exitCode == 0, "\(outcome.error)")
+    try expectUninterrupted(run)
+  }
+
+  @Test func theNextSupervisorNeedNotWait() throws {
+    let run = try run()
+    let job = try run.start(.supervised(2))
+    try run.waitForStep(50, of: job)
+    job.send(SIGKILL)
+    _ = try job.outcome()
+    let outcome = try run.train(.supervised(3))
+    #expect(outcome.exitCode == 0, "\(outcome.error)")
+    try expectUninterrupted(run)
+  }
+
+  @Test(arguments: [SIGTERM, SIGINT, SIGUSR1])
+  func askedToStopItEndsResumable(signal: Int32) throws {
+    let run = try run(["checkpoint.every=1000"])
+    let job = try run.start(.supervised(2))
+    try run.waitForStep(30, of: job)
+    job.send(signal)
+    let outcome = try job.outcome()
+    #expect(outcome.exitCode == ExitCode.stoppedResumable.rawValue, "\(outcome.error)")
+    #expect(run.savedSteps.count == 1)
+    #expect(try run.train(.supervised(2)).exitCode == 0)
+    try expectUninterrupted(run)
+    try expectNothingIsLeft()
+  }
+
+  @Test func askedTwiceItEndsAtOnce() throws {
+    let run = try run()
+    let job = try run.start(.supervised(2))
+    try run.waitForStep(30, of: job)
+    // A rank that cannot finish its step.
+    kill(try ranks(2)[0], SIGSTOP)
+    job.send(SIGTERM)
+    job.send(SIGUSR1)
+    let outcome = try job.outcome(deadlineSeconds: 30)
+    #expect(outcome.exitCode == ExitCode.stoppedResumable.rawValue, "\(outcome.error)")
+    try expectNothingIsLeft()
+    #expect(try run.train(.supervised(2)).exitCode == 0)
+    try expectUninterrupted(run)
+  }
+
+  @Test func dyingAgainAndAgainItGivesUp() throws {
+    let run = try run(["checkpoint.every=1000"])
+    let job = try run.start(.supervised(2))
+    for number in 1...6 {
+      guard try waitForLaunch(number, of: run, job) else { break }
+      kill(try ranks(2)[1], SIGKILL)
+      try eventually("death \(number)") {
+        events("death", of: run).count >= number ? true : nil
+      }
+    }
+    let outcome = try job.outcome()
+    #expect(outcome.exitCode == ExitCode.internal.rawValue, "\(outcome.error)")
+    #expect(outcome.error.contains("given up"))
+    #expect(events("verdict", of: run).count == 1)
+    try expectNothingIsLeft()
+  }
+
+  @Test func aSecondSupervisorIsRefused() throws {
+    let run = try run()
+    let job = try run.start(.supervised(2))
+    try run.waitForStep(5, of: job)
+    try run.train(.supervised(2)).expectRefusal(.inputOutput, naming: ["run", "pid", "host"])
+    #expect(try job.outcome().exitCode == 0)
+    try expectUninterrupted(run)
+  }
+
+  @Test func whatNoRestartHealsIsSaidOnce() throws {
+    let run = try run(["batch.lanes=1"])
+    let outcome = try run.train(.supervised(2))
+    #expect(outcome.exitCode == ExitCode.configuration.rawValue, "\(outcome.error)")
+    #expect(events("launch", of: run).count == 1)
+    try expectNothingIsLeft()
+  }
+}

@@ -1,0 +1,212 @@
+import Core
+import Foundation
+import Supervision
+import Testing
+import Training
+
+private let job = String(repeating: "0123abcd", count: 4)
+
+@Suite struct HeartbeatStreamTests {
+  private func beat(_ rank: Int, _ sequence: Int) -> Heartbeat {
+    var reading = StepBeacon.Reading()
+    reading.step = 7 * sequence
+    reading.work = 3
+    reading.activity = .saving
+    return Heartbeat(incarnation: 2, rank: rank, sequence: sequence, reading: reading)
+  }
+
+  /// However the bytes are cut, beats and text come out whole.
+  @Test func beatsAndTextAreToldApart() {
+    let beats = (0..<3).map { beat($0, $0 + 1) }
+    var bytes = Array("first\n".utf8)
+    for beat in beats { bytes += beat.line(job: job) + Array("text\n\n".utf8) }
+    for size in 1...bytes.count {
+      var stream = HeartbeatStream(job: job)
+      var heard: [Heartbeat] = []
+      var text: [UInt8] = []
+      for start in stride(from: 0, to: bytes.count, by: size) {
+        text += stream.take(bytes[start..<min(start + size, bytes.count)]) { heard.append($0) }
+      }
+      #expect(heard == beats)
+      #expect(String(decoding: text, as: UTF8.self) == "first\ntext\n\ntext\n\ntext\n\n")
+      #expect(stream.malformedCount == 0)
+    }
+  }
+
+  @Test func whatIsNoBeatOfThisJobIsNone() {
+    let line = beat(1, 1).line(job: job)
+    var strays = [beat(1, 1).line(job: String(repeating: "f", count: 32))]
+    strays.append([Heartbeat.start] + Array(repeating: 0x41, count: 9999))
+    for place in 1..<line.count - 2 {
+      var changed = line
+      changed[place] ^= 0x80
+      strays.append(changed)
+      strays.append(Array(line[..<place]) + line)
+    }
+    for stray in strays {
+      var stream = HeartbeatStream(job: job)
+      var heard: [Heartbeat] = []
+      _ = stream.take(stray) { heard.append($0) }
+      #expect(heard.allSatisfy { $0 == beat(1, 1) } && heard.count <= 1)
+      #expect(stream.malformedCount > 0 || stray.count > 9999)
+    }
+  }
+
+  @Test func mpirunsWordsAreToldFromTheRanks() {
+    let dashes = String(repeating: "-", count: 74)
+    let notice =
+      "mpirun noticed that process rank 1 with PID 0 on node a exited on signal 9 (Killed)."
+    var words = LauncherWords()
+    let lines =
+      words.take(Array("lockstep: hello\n\(dashes)\n\(notice)\n\(dashes)\n[a:12] more\nlast".utf8))
+      + words.take([], isEnd: true)
+    #expect(
+      lines == [
+        .rank("lockstep: hello"), .launcher(dashes), .launcher(notice), .launcher(dashes),
+        .launcher("[a:12] more"), .rank("last"),
+      ])
+    #expect(LauncherWords.endedRank(notice)?.rank == 1)
+    #expect(LauncherWords.endedRank(notice)?.signal == 9)
+    #expect(LauncherWords.endedRank("process rank one") == nil)
+  }
+}
+
+@Suite struct LaunchLineTests {
+  private func line(
+    ranks: Int, hosts: [JobHost], named: Int?, environment: [String: String] = [:],
+    cores: Int = 2
+  ) -> LaunchLine {
+    let job = LaunchLine.Job(
+      launcher: "/usr/bin/mpirun", program: ["/opt/lockstep", "train", "a b.yaml"], hosts: hosts,
+      namedSlots: named, agent: ["/usr/bin/ssh", "-o", "BatchMode=yes"],
+      temporaryFolder: "/tmp/x", sharedMemoryFolder: "/dev/shm/x", environment: environment,
+      isRoot: true, cores: cores, processors: cores, terminal: [:])
+    let launch = SupervisedLaunch(
+      job: SupervisionTests.job, incarnation: 3, leasePath: "/run/lease")
+    return LaunchLine(job, plan: LaunchPlan(ranksByHost: hosts.map(\.slots)), launch: launch)
+  }
+
+  @Test func onlyCrowdedJobsAreOversubscribed() {
+    let local = { (ranks: Int) in [JobHost(name: "localhost", slots: ranks)] }
+    #expect(!line(ranks: 2, hosts: local(2), named: nil).arguments.contains("--oversubscribe"))
+    let crowded = line(ranks: 3, hosts: local(3), named: nil)
+    #expect(crowded.arguments.contains("--oversubscribe"))
+    #expect(crowded.arguments.contains("mpi_yield_when_idle"))
+    let hosts = [JobHost(name: "a", slots: 8), JobHost(name: "b", slots: 8)]
+    #expect(!line(ranks: 16, hosts: hosts, named: 16).arguments.contains("--oversubscribe"))
+    #expect(line(ranks: 16, hosts: hosts, named: 8).arguments.contains("--oversubscribe"))
+    #expect(line(ranks: 16, hosts: hosts, named: 16).arguments.contains("a:8,b:8"))
+  }
+
+  @Test func theEnvironmentIsAnAllowList() {
+    let environment = [
+      "PATH": "/bin", "HOME": "/h", "MY_TOKEN": "canary", "OMPI_MCA_secret_key": "canary",
+      "AWS_SECRET_ACCESS_KEY": "canary", "OTHER": "canary", "SSH_AUTH_SOCK": "/agent",
+      "LOCKSTEP_JOB": "canary", "OMPI_MCA_btl": "tcp,self",
+    ]
+    let local = line(
+      ranks: 1, hosts: [JobHost(name: "localhost", slots: 1)], named: nil,
+      environment: environment)
+    #expect(!local.environment.values.contains("canary"))
+    #expect(local.environment["SSH_AUTH_SOCK"] == nil)
+    #expect(local.environment["OMPI_MCA_btl"] == "tcp,self" && local.environment["PATH"] == "/bin")
+    #expect(local.environment["LOCKSTEP_JOB"] == SupervisionTests.job)
+    #expect(local.environment["OMPI_ALLOW_RUN_AS_ROOT"] == "1")
+    let remote = line(
+      ranks: 1, hosts: [JobHost(name: "elsewhere", slots: 1)], named: 1, environment: environment)
+    #expect(remote.environment["SSH_AUTH_SOCK"] == "/agent")
+    #expect(remote.arguments.contains("SSH_AUTH_SOCK="))
+    #expect(!remote.arguments.contains { $0.contains("/agent") })
+  }
+
+  @Test func wordsAreQuotedForPeopleOnly() {
+    let text = line(ranks: 1, hosts: [JobHost(name: "localhost", slots: 1)], named: nil)
+    #expect(text.arguments.contains("a b.yaml"))
+    #expect(text.text.hasSuffix("/opt/lockstep train 'a b.yaml'"))
+  }
+}
+
+@Suite struct SupervisorLeaseTests {
+  private func withFolder(_ body: (String) throws -> Void) throws {
+    let path = FileManager.default.temporaryDirectory
+      .appending(path: "lockstep-lease-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try body(path)
+  }
+
+  @Test func oneSupervisorHoldsARun() throws {
+    try withFolder { root in
+      let first = try SupervisorLease(root: root)
+      #expect(first.abandonedJob == nil)
+      do throws(Failure) {
+        _ = try SupervisorLease(root: root)
+        Issue.record("two supervisors of one run")
+      } catch {
+        #expect(error.exitCode == .inputOutput)
+        for word in ["pid \(getpid())", "host \(HostName.current)", "s ago"] {
+          #expect(error.message.contains(word), "\(error.message)")
+        }
+      }
+      first.release()
+    }
+  }
+
+  @Test func whatADeadSupervisorLeftIsToBeEnded() throws {
+    try withFolder { root in
+      let job: String
+      do { job = try SupervisorLease(root: root).job }
+      let next = try SupervisorLease(root: root)
+      #expect(next.abandonedJob == job && next.job != job)
+      next.release()
+      #expect(Lease(at: RunPaths(root: root).lease) == nil)
+    }
+  }
+
+  @Test func aLeaseOfAnotherHostIsRespectedWhileItIsYoung() throws {
+    try withFolder { root in
+      let path = RunPaths(root: root).lease
+      var lease: Lease
+      do {
+        _ = try SupervisorLease(root: root)
+        lease = try #require(Lease(at: path))
+      }
+      lease.host = "elsewhere"
+      try Data(lease.bytes).write(to: URL(fileURLWithPath: path))
+      #expect(throws: Failure.self) { try SupervisorLease(root: root) }
+      try FileManager.default.setAttributes(
+        [.modificationDate: Date.now.addingTimeInterval(-90)], ofItemAtPath: path)
+      #expect(try SupervisorLease(root: root).abandonedJob == lease.job)
+    }
+  }
+
+  @Test func whoeverWasReplacedNotices() throws {
+    try withFolder { root in
+      let first = try SupervisorLease(root: root)
+      var other = try #require(Lease(at: RunPaths(root: root).lease))
+      other.job = job
+      try Data(other.bytes).write(to: URL(fileURLWithPath: RunPaths(root: root).lease))
+      #expect(!first.isFenced)
+      first.set(incarnation: 4)
+      #expect(first.isFenced)
+      #expect(Lease(at: RunPaths(root: root).lease) == other)
+    }
+  }
+}
+
+@Suite struct ReaperTests {
+  @Test func aJobsProcessesAreFoundByTheirEnvironmentAndEnded() throws {
+    let own = String((0..<32).map { _ in "0123456789abcdef".randomElement() ?? "0" })
+    let child = try SpawnedProcess(
+      ["/bin/sleep", "100"], environment: [SupervisedLaunch.jobVariable: own], output: .nothing)
+    let named = try SpawnedProcess(
+      ["/bin/sh", "-c", "sleep 100; true", own], environment: [:], output: .nothing)
+    let other = try SpawnedProcess(
+      ["/bin/sleep", "100"], environment: ["OTHER": own], output: .nothing)
+    defer { other.send(SIGKILL) }
+    #expect(Reaper.end(job: own) || child.poll() != nil)
+    #expect(child.wait(seconds: 10) == .signal(SIGKILL))
+    #expect(named.wait(seconds: 10) == .signal(SIGKILL))
+    #expect(other.poll() == nil)
+    #expect(Reaper.processes(of: own).isEmpty)
+  }
+}

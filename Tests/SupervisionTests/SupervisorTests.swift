@@ -1,0 +1,278 @@
+import Core
+import Supervision
+import Testing
+import Training
+
+/// The decisions, one by one, on a clock that only the test moves.
+@Suite struct SupervisorTests {
+  /// A supervisor with its clock, and what it wanted since the last look.
+  private struct Bench {
+    var supervisor: Supervisor
+    var now = 0.0
+    var sequence = 0
+    var work = 0
+
+    init(_ hosts: [JobHost] = [JobHost(name: "localhost", slots: 2)], minimumRanks: Int = 1) {
+      var policy = SupervisorPolicy()
+      policy.minimumRanks = minimumRanks
+      supervisor = Supervisor(hosts: hosts, policy: policy)
+    }
+
+    mutating func take(_ event: SupervisorEvent) -> [SupervisorAction] {
+      supervisor.handle(event, at: now)
+    }
+
+    mutating func wait(_ seconds: Double) -> [SupervisorAction] {
+      var actions: [SupervisorAction] = []
+      let end = now + seconds
+      while now < end {
+        now = min(end, now + 0.5)
+        actions += take(.tick)
+      }
+      return actions
+    }
+
+    mutating func beat(
+      _ rank: Int, step: Int, incarnation: Int = 1, saved: Int = -1,
+      activity: RankActivity = .training
+    ) -> [SupervisorAction] {
+      var reading = StepBeacon.Reading()
+      sequence += 1
+      reading.step = step
+      reading.savedStep = saved
+      reading.resumedStep = rank == 0 ? 0 : -1
+      reading.activity = activity
+      reading.work = work
+      return take(
+        .heartbeat(
+          Heartbeat(incarnation: incarnation, rank: rank, sequence: sequence, reading: reading)))
+    }
+
+    /// Launches and lets all ranks do steps for some seconds.
+    mutating func train(_ seconds: Double, incarnation: Int = 1, ranks: Int = 2, saved: Int = -1) {
+      _ = take(.launched(incarnation: incarnation))
+      for step in 0..<Int(seconds * 2) {
+        work += 1
+        for rank in 0..<ranks {
+          _ = beat(rank, step: step, incarnation: incarnation, saved: saved)
+        }
+        _ = wait(0.5)
+      }
+    }
+
+    /// Lets time pass until the next launch is wanted.
+    mutating func untilLaunch() -> Bool {
+      for _ in 0..<200
+      where wait(0.5).contains(where: { if case .launch = $0 { true } else { false } }) {
+        return true
+      }
+      return false
+    }
+  }
+
+  private func sends(_ actions: [SupervisorAction]) -> [JobSignal] {
+    actions.compactMap { if case .send(let signal) = $0 { signal } else { nil } }
+  }
+
+  private func deaths(_ actions: [SupervisorAction]) -> [Death] {
+    actions.compactMap { if case .record(.death(let death)) = $0 { death } else { nil } }
+  }
+
+  private func verdict(_ actions: [SupervisorAction]) -> Verdict? {
+    actions.compactMap { if case .finish(let verdict) = $0 { verdict } else { nil } }.first
+  }
+
+  @Test func aRunThatEndsWellIsOver() {
+    var bench = Bench()
+    #expect(bench.take(.begin) == [.launch(LaunchPlan(ranksByHost: [2]))])
+    bench.train(20)
+    #expect(bench.take(.exited(.exit(0))) == [.reap])
+    #expect(verdict(bench.take(.reaped(silentHosts: []))) == Verdict(.finished, exitCode: .success))
+  }
+
+  @Test func aSilentRankIsFoundAfterFiveSeconds() throws {
+    var bench = Bench()
+    _ = bench.take(.begin)
+    bench.train(5)
+    var actions: [SupervisorAction] = []
+    let since = bench.now - 0.5
+    for step in 10..<40 where actions.isEmpty {
+      bench.work += 1
+      _ = bench.beat(0, step: step)
+      actions = bench.wait(0.5)
+    }
+    #expect(sends(actions) == [.kill])
+    let death = try #require(deaths(actions).first)
+    #expect(death.cause == .silent && death.rank == 1 && death.host == 0)
+    #expect(5.0...6.0 ~= bench.now - since && 5.0...6.0 ~= death.secondsToDetect)
+  }
+
+  @Test func aHangIsFoundAfterTenSecondsAndSlowStepsAreNot() throws {
+    var bench = Bench()
+    _ = bench.take(.begin)
+    bench.train(5)
+    var actions: [SupervisorAction] = []
+    let since = bench.now - 0.5
+    while actions.isEmpty, bench.now < 60 {
+      for rank in 0..<2 { _ = bench.beat(rank, step: 9) }
+      actions = bench.wait(0.5)
+    }
+    #expect(deaths(actions).first?.cause == .stalled)
+    #expect(10.0...11.0 ~= bench.now - since)
+
+    // Steps of eight seconds: forty may pass.
+    var slow = Bench()
+    _ = slow.take(.begin)
+    _ = slow.take(.launched(incarnation: 1))
+    for halfSecond in 0..<160 {
+      if halfSecond % 16 == 0 { slow.work += 1 }
+      for rank in 0..<2 { _ = slow.beat(rank, step: halfSecond / 16) }
+      #expect(slow.wait(0.5).isEmpty)
+    }
+    for _ in 0..<60 {
+      for rank in 0..<2 { _ = slow.beat(rank, step: 9) }
+      #expect(slow.wait(0.5).isEmpty)
+    }
+  }
+
+  @Test func aPauseOfTheSupervisorIsNotBlamedOnRanks() {
+    var bench = Bench()
+    _ = bench.take(.begin)
+    bench.train(5)
+    bench.now += 3600
+    #expect(bench.take(.tick).isEmpty)
+    for rank in 0..<2 { _ = bench.beat(rank, step: 5000) }
+    #expect(bench.wait(4).isEmpty)
+
+    // Neither is one before the ranks have begun.
+    var starting = Bench()
+    _ = starting.take(.begin)
+    _ = starting.take(.launched(incarnation: 1))
+    starting.now += 3600
+    #expect(starting.take(.tick).isEmpty)
+    #expect(starting.wait(80).isEmpty)
+    #expect(sends(starting.wait(15)) == [.kill])
+  }
+
+  @Test func signsOfAnotherLaunchKeepNobodyAlive() {
+    var bench = Bench()
+    _ = bench.take(.begin)
+    bench.train(5, incarnation: 3)
+    var actions: [SupervisorAction] = []
+    for step in 10..<22 where actions.isEmpty {
+      for rank in 0..<2 {
+        _ = bench.beat(rank, step: step, incarnation: 2)
+        _ = bench.beat(rank, step: step, incarnation: 4)
+      }
+      actions = bench.wait(0.5)
+    }
+    #expect(deaths(actions).first?.cause == .silent)
+  }
+
+  @Test func theBudgetIsSpentWithoutACheckpointAndRefilledByOne() {
+    for refills in [false, true] {
+      var bench = Bench()
+      _ = bench.take(.begin)
+      var end: Verdict?
+      for incarnation in 1...12 where end == nil {
+        bench.train(2, incarnation: incarnation, saved: refills ? incarnation : -1)
+        // Never the same death twice.
+        _ = bench.take(.exited(.exit(Int32(100 + incarnation))))
+        end = verdict(bench.take(.reaped(silentHosts: [])))
+        guard end == nil else { break }
+        let isLaunched = bench.untilLaunch()
+        #expect(isLaunched)
+      }
+      #expect(
+        end == (refills ? nil : Verdict(.budgetSpent(.exit(106), restarts: 5), exitCode: .internal))
+      )
+    }
+  }
+
+  @Test func threeSameDeathsAtOneStepAreAProgramError() {
+    var bench = Bench()
+    _ = bench.take(.begin)
+    var end: Verdict?
+    for incarnation in 1...3 {
+      bench.train(4, incarnation: incarnation)
+      _ = bench.take(.rankEnded(rank: 1, signal: 11))
+      _ = bench.take(.exited(.exit(139)))
+      end = verdict(bench.take(.reaped(silentHosts: [])))
+      guard incarnation < 3 else { break }
+      let isLaunched = bench.untilLaunch()
+      #expect(end == nil && isLaunched)
+    }
+    #expect(end == Verdict(.deterministic(.signal(11), times: 3), exitCode: .internal))
+  }
+
+  @Test(arguments: [
+    ExitCode.usage, .badData, .missingInput, .cannotCreate, .configuration,
+    .outOfLockstep, .diverged,
+  ])
+  func codesThatARestartWouldRepeatAreFinal(code: ExitCode) {
+    var bench = Bench()
+    _ = bench.take(.begin)
+    bench.train(2)
+    _ = bench.take(.exited(.exit(code.rawValue)))
+    #expect(
+      verdict(bench.take(.reaped(silentHosts: []))) == Verdict(.final(code), exitCode: code))
+  }
+
+  @Test func theFirstSignalSavesTheSecondEnds() {
+    var bench = Bench()
+    _ = bench.take(.begin)
+    bench.train(3)
+    #expect(bench.take(.signal(.save)) == [.send(.save)])
+    #expect(bench.take(.signal(.stop)) == [.send(.saveAndStop)])
+    #expect(sends(bench.take(.signal(.stop))) == [.terminate])
+    #expect(sends(bench.wait(2.5)).isEmpty)
+    #expect(sends(bench.wait(1)) == [.kill])
+    _ = bench.take(.exited(.signal(9)))
+    #expect(
+      verdict(bench.take(.reaped(silentHosts: [])))
+        == Verdict(.stopped, exitCode: .stoppedResumable))
+  }
+
+  @Test func ranksThatHaveNotBegunAreNotAskedToSave() {
+    var bench = Bench()
+    _ = bench.take(.begin)
+    _ = bench.take(.launched(incarnation: 1))
+    _ = bench.beat(0, step: 0)
+    #expect(bench.take(.signal(.save)).isEmpty)
+    #expect(sends(bench.take(.signal(.stop))) == [.terminate])
+  }
+
+  @Test func hostsThatDoNotAnswerAreLeftOutAndAskedAgain() {
+    let hosts = [JobHost(name: "a", slots: 2), JobHost(name: "b", slots: 2)]
+    var bench = Bench(hosts, minimumRanks: 2)
+    #expect(bench.take(.begin) == [.reap])
+    #expect(
+      bench.take(.reaped(silentHosts: [1])) == [
+        .record(.leftOut(hosts: [1])), .launch(LaunchPlan(ranksByHost: [2, 0])),
+      ])
+    bench.train(3)
+    _ = bench.take(.exited(.exit(205)))
+    _ = bench.take(.reaped(silentHosts: []))
+    #expect(bench.wait(3).contains(.reap))
+    #expect(
+      bench.take(.reaped(silentHosts: [])) == [.launch(LaunchPlan(ranksByHost: [2, 2]))])
+
+    var strict = Bench(hosts, minimumRanks: 3)
+    _ = strict.take(.begin)
+    var end: Verdict?
+    for _ in 0..<400 where end == nil {
+      end = verdict(strict.take(.reaped(silentHosts: [0]))) ?? verdict(strict.wait(1))
+    }
+    #expect(end == Verdict(.budgetSpent(.hostsMissing, restarts: 5), exitCode: .unavailable))
+  }
+
+  @Test func whatHasLostItsRunEndsItsRanks() {
+    var bench = Bench()
+    _ = bench.take(.begin)
+    bench.train(3)
+    #expect(sends(bench.take(.fenced)) == [.kill])
+    _ = bench.take(.exited(.signal(9)))
+    #expect(
+      verdict(bench.take(.reaped(silentHosts: []))) == Verdict(.fenced, exitCode: .inputOutput))
+  }
+}

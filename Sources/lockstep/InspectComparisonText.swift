@@ -1,6 +1,6 @@
 import Checkpoints
+import Core
 import Foundation
-import HDF5
 
 /// The text form of a comparison; nothing in it can drive a terminal.
 struct ComparisonText {

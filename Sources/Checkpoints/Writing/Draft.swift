@@ -1,5 +1,6 @@
 import Core
 import Foundation
+import HDF5
 import Layers
 import Tensors
 

@@ -129,19 +129,16 @@ package final class CheckpointStore: Sendable {
 
   /// Opens the newest checkpoint that verifies; nil when the run has none at all.
   ///
-  /// Reports one line for each newer one that does not verify, is of another run, or was saved by a
-  /// launch that a later one has overtaken.
-  /// - Parameter run: the run's identifier, when it is known.
+  /// Reports one line for each newer one that does not verify or was saved by a launch that a later
+  /// one has overtaken.
   /// Throws: `Failure(.badData)` when there are checkpoints and none verifies: starting over
   /// silently would throw the run away.
-  package func newestVerified(
-    ofRun run: String? = nil, report: (String) -> Void
-  ) throws(Failure) -> Checkpoint? {
+  package func newestVerified(report: (String) -> Void) throws(Failure) -> Checkpoint? {
     let generations = Generation.preferred(in: folder)
     var problems: [String] = []
     for generation in generations {
       do throws(Failure) {
-        let checkpoint = try open(generation, ofRun: run)
+        let checkpoint = try open(generation)
         for problem in problems { report(problem + "; falling back to an older checkpoint") }
         for other in generations where other.step > generation.step && other.isSuperseded {
           report("\(other.path): a later launch has gone on from an earlier step; not used")
@@ -174,15 +171,8 @@ package final class CheckpointStore: Sendable {
     }
   }
 
-  private func open(
-    _ generation: Generation, ofRun run: String? = nil
-  ) throws(Failure) -> Checkpoint {
+  private func open(_ generation: Generation) throws(Failure) -> Checkpoint {
     try generation.requireFolder()
-    if let run, let found = generation.manifest?.runIdentifier, found != run {
-      throw Failure(
-        .badData,
-        "\(generation.path): is of another run (\(escaped(found)) where this one is \(run))")
-    }
     let checkpoint = try Checkpoint(folder: generation.path)
     guard checkpoint.header.step == generation.step else {
       throw Failure(

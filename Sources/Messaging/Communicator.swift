@@ -96,20 +96,4 @@ extension Communicator {
   package func exchange(_ transfers: [Transfer]) throws(Failure) {
     try start(transfers, channel: 0).wait()
   }
-
-  /// Completes a vector of which each rank has filled its own span.
-  ///
-  /// Precondition: `spans` holds one span a rank and is the same everywhere; spans do not overlap,
-  /// some may be empty.
-  package func allGatherInPlace(_ vector: Vector, spans: [Range<Int>]) throws(Failure) {
-    precondition(spans.count == size, "one span for each rank")
-    // A rank starts with its successor, so that not everybody talks to rank 0 first.
-    let peers = (1..<max(1, size)).map { (rank + $0) % size }
-    let receives = peers.filter { !spans[$0].isEmpty }.map {
-      Transfer.receive(into: vector[spans[$0]], from: $0)
-    }
-    let own = vector[spans[rank]]
-    let sends = own.count == 0 ? [] : peers.map { Transfer.send(own, to: $0) }
-    try exchange(receives + sends)
-  }
 }

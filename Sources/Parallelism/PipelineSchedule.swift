@@ -170,18 +170,6 @@ extension PipelineSchedule {
     }
   }
 
-  /// The most micro-batches whose token gradients may be there, or on their way to the last stage,
-  /// and are not collected: the buffers of a token chunk.
-  package var pendingTokenGradients: Int {
-    peak(instructions[placement.lastStage]) { instruction in
-      switch instruction {
-      case .backward(_, placement.lastChunk): 1
-      case .collectTokenGradients: -microBatchesPerLane
-      default: 0
-      }
-    }
-  }
-
   private func peak<Event>(_ events: [Event], change: (Event) -> Int) -> Int {
     var level = 0
     var peak = 0

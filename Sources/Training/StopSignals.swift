@@ -1,3 +1,4 @@
+import Core
 import Foundation
 import Synchronization
 
@@ -20,10 +21,14 @@ package enum StopSignals {
 
   /// Installs the handlers. A second TERM or INT ends the process at once.
   package static func install() {
-    on(SIGUSR1) { _ in StopSignals.pending.bitwiseOr(Requests.stop.rawValue, ordering: .relaxed) }
-    on(SIGUSR2) { _ in StopSignals.pending.bitwiseOr(Requests.save.rawValue, ordering: .relaxed) }
+    onSignal(SIGUSR1, restartsCalls: true) { _ in
+      StopSignals.pending.bitwiseOr(Requests.stop.rawValue, ordering: .relaxed)
+    }
+    onSignal(SIGUSR2, restartsCalls: true) { _ in
+      StopSignals.pending.bitwiseOr(Requests.save.rawValue, ordering: .relaxed)
+    }
     for number in [SIGTERM, SIGINT] {
-      on(number) { number in
+      onSignal(number, restartsCalls: true) { number in
         let before = StopSignals.pending.bitwiseOr(Requests.stop.rawValue, ordering: .relaxed)
         if before.oldValue & Requests.stop.rawValue != 0 { _exit(128 + number) }
       }
@@ -33,17 +38,5 @@ package enum StopSignals {
   /// Takes what was requested since the last call.
   package static func take() -> Requests {
     Requests(rawValue: pending.exchange(0, ordering: .relaxed))
-  }
-
-  private static func on(_ number: Int32, _ handler: @escaping @convention(c) (Int32) -> Void) {
-    // Launchers that start us from a thread with blocked signals pass that on.
-    var own = sigset_t()
-    sigemptyset(&own)
-    sigaddset(&own, number)
-    pthread_sigmask(SIG_UNBLOCK, &own, nil)
-    var action = sigaction()
-    action.__sigaction_handler.sa_handler = handler
-    action.sa_flags = SA_RESTART
-    sigaction(number, &action, nil)
   }
 }

@@ -10,6 +10,14 @@ struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measure speed on this machine.",
     subcommands: [BenchStepCommand.self, BenchExchangeCommand.self])
+
+  /// What was measured, as one line of JSON.
+  static func printJSON(_ result: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys]
+    encoder.keyEncodingStrategy = .convertToSnakeCase
+    print(String(decoding: try encoder.encode(result), as: UTF8.self))
+  }
 }
 
 /// `lockstep bench step`: whole training steps, alone or under mpirun.
@@ -68,13 +76,7 @@ struct BenchStepCommand: ParsableCommand {
   }
 
   private func show(_ result: StepBenchmark.Result) throws {
-    guard !json else {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys]
-      encoder.keyEncodingStrategy = .convertToSnakeCase
-      print(String(decoding: try encoder.encode(result), as: UTF8.self))
-      return
-    }
+    guard !json else { return try BenchCommand.printJSON(result) }
     let percent = { (share: Double) in String(format: "%.1f %%", 100 * share) }
     let rounded = { (value: Double) in String(format: "%.1f", value) }
     print(

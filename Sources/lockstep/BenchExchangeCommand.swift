@@ -52,13 +52,7 @@ struct BenchExchangeCommand: ParsableCommand {
   }
 
   private func show(_ result: ExchangeBenchmark.Result) throws {
-    guard !json else {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys]
-      encoder.keyEncodingStrategy = .convertToSnakeCase
-      print(String(decoding: try encoder.encode(result), as: UTF8.self))
-      return
-    }
+    guard !json else { return try BenchCommand.printJSON(result) }
     print(
       "# ranks \(result.ranks) on \(result.nodes) node\(result.nodes == 1 ? "" : "s"); memory"
         + " copied at \(gigabytes(result.copyBandwidth)) GB/s (read and written, all ranks at once)"

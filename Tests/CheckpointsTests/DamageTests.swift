@@ -99,21 +99,6 @@ import Testing
     }
   }
 
-  @Test func aCheckpointOfAnotherRunIsPassedOver() throws {
-    try withTemporaryFolder { folder in
-      let store = CheckpointStore(folder: folder)
-      for (step, run) in [(1, "run-a"), (2, "run-b")] {
-        _ = try store.save(
-          tinyHeader(step: step, run: run), layout: tinyLayout(), from: KnownState())
-      }
-      var reports: [String] = []
-      #expect(
-        try store.newestVerified(ofRun: "run-a") { reports.append($0) }?.header.step == 1)
-      #expect(reports.count == 1)
-      #expect(reports.first?.contains("is of another run (run-b where this one is run-a)") == true)
-    }
-  }
-
   @Test func linksPipesAndStrangersAreRefusedWithoutWaiting() throws {
     try withTemporaryFolder { folder in
       let store = CheckpointStore(folder: folder)

@@ -13,7 +13,6 @@ package func checkEveryOperation(of communicator: any Communicator) throws(Failu
   try checks.agrees()
   try checks.exchangesWithEveryone()
   try checks.keepsTheOrderOfMessages()
-  try checks.completesVectorsInPlace()
   try checks.sumsInPlace()
   try checks.keepsChannelsApart()
   try checks.waitsInAnyOrder()
@@ -120,19 +119,5 @@ struct CommunicatorChecks {
     }
     try communicator.exchange(receives + sends)
     try expect(room.view[total..<2 * total].array == expected, "messages came out of order")
-  }
-
-  func completesVectorsInPlace() throws(Failure) {
-    for count in [1, 17, 4_099] {
-      // Unequal spans; with few elements some are empty.
-      let cuts = (0...size).map { count * $0 * $0 / (size * size) }
-      let spans = (0..<size).map { cuts[$0]..<cuts[$0 + 1] }
-      let room = FloatBuffer(count: count)
-      for i in spans[rank] { room.view.base[i] = value(0, 0, count, i) }
-      try communicator.allGatherInPlace(room.view, spans: spans)
-      try expect(
-        room.view.array == (0..<count).map { value(0, 0, count, $0) },
-        "the completed vector of \(count) differs")
-    }
   }
 }

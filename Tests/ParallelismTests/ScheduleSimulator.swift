@@ -15,7 +15,6 @@ struct ScheduleSimulator {
     var inFlight: [Int]
     var inFlightOfChunk: [Int]
     var openLanes = 0
-    var pendingTokenGradients = 0
     /// Time the last stage waited for token gradients while it had passes left to make.
     var stalledForTokens = 0
   }
@@ -120,7 +119,6 @@ private struct SimulatedStep {
   private var liveOfChunk: [Int]
   private var openLanes: Set<Int> = []
   private var collectedLanes = 0
-  private var backwardInLastChunk = 0
 
   init(_ rules: ScheduleSimulator) {
     self.rules = rules
@@ -200,8 +198,6 @@ private struct SimulatedStep {
       } else {
         try need(.receive(.gradient), microBatch, chunk)
       }
-    } else {
-      backwardInLastChunk += 1
     }
     if microBatch > 0 { try need(.backward, microBatch - 1, chunk) }
     try record(.backward, microBatch, chunk, at: stage)
@@ -209,8 +205,6 @@ private struct SimulatedStep {
     outcome.makespan = max(outcome.makespan, clock[stage])
     live[stage] -= 1
     liveOfChunk[chunk] -= 1
-    let pending = backwardInLastChunk - collectedLanes * rules.microBatchesPerLane
-    outcome.pendingTokenGradients = max(outcome.pendingTokenGradients, pending)
   }
 
   private mutating func collect(

@@ -118,9 +118,15 @@ final class Job {
     process.currentDirectoryURL = URL(fileURLWithPath: scratch.path)
     process.environment = Program.environment(temporaryFolder: scratch.path + "/tmp")
       .merging(environment, uniquingKeysWith: { $1 })
-    process.standardInput = FileHandle(forReadingAtPath: stem + ".in")
-    process.standardOutput = FileHandle(forWritingAtPath: stem + ".out")
-    process.standardError = FileHandle(forWritingAtPath: stem + ".err")
+    let ownEnds = [
+      try FileHandle(forReadingFrom: URL(fileURLWithPath: stem + ".in")),
+      try FileHandle(forWritingTo: URL(fileURLWithPath: stem + ".out")),
+      try FileHandle(forWritingTo: URL(fileURLWithPath: stem + ".err")),
+    ]
+    // At once: Foundation keeps a process's handles, and hears of no end above descriptor 1023.
+    defer { for handle in ownEnds { try? handle.close() } }
+    (process.standardInput, process.standardOutput, process.standardError) =
+      (ownEnds[0], ownEnds[1], ownEnds[2])
     process.terminationHandler = { [ended] _ in ended.signal() }
     // The threads of a test runner block signals, which children inherit. The program has to cope;
     // mpirun would never hear what it is to pass on.

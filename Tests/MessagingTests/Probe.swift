@@ -9,6 +9,14 @@ enum Probe {
     let error: String
   }
 
+  struct Hang: Error {
+    let command: [String]
+    let error: String
+  }
+
+  /// Many times what any of them takes.
+  private static let hangSeconds = 300.0
+
   static func mpirun(
     _ ranks: Int, _ arguments: [String], environment: [String: String] = [:]
   ) throws -> Outcome {
@@ -73,8 +81,19 @@ enum Probe {
     let error: FileHandle = try #require(FileHandle(forWritingAtPath: stem + ".err"))
     process.standardOutput = output
     process.standardError = error
+    // At once: Foundation keeps a process's handles, and hears of no end above descriptor 1023.
+    defer { for handle in [output, error] { try? handle.close() } }
+    let ended = DispatchSemaphore(value: 0)
+    process.terminationHandler = { _ in ended.signal() }
     try process.run()
-    process.waitUntilExit()
+    if ended.wait(timeout: .now() + hangSeconds) == .timedOut {
+      // mpirun and the cluster take their ranks with them.
+      process.terminate()
+      _ = ended.wait(timeout: .now() + 10)
+      kill(process.processIdentifier, SIGKILL)
+      throw Hang(
+        command: command, error: try String(contentsOfFile: stem + ".err", encoding: .utf8))
+    }
     return Outcome(
       exitCode: process.terminationStatus,
       output: try String(contentsOfFile: stem + ".out", encoding: .utf8),

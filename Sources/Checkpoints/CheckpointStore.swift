@@ -29,7 +29,11 @@ package final class CheckpointStore: Sendable {
   }
 
   /// Steps of all published checkpoints, ascending, verified or not.
-  package var steps: [Int] { Generation.all(in: folder).map(\.step).reversed() }
+  ///
+  /// Throws: `Failure(.inputOutput)` when the folder cannot be listed.
+  package var steps: [Int] {
+    get throws(Failure) { try Generation.all(in: folder).map(\.step).reversed() }
+  }
 
   // MARK: Writing
 
@@ -70,7 +74,7 @@ package final class CheckpointStore: Sendable {
     since stopwatch: Stopwatch
   ) throws(Failure) -> SavedCheckpoint {
     let manifest = Manifest(
-      header: header, previousDigest: digest(before: header.step),
+      header: header, previousDigest: try digest(before: header.step),
       fileByteCount: draft.byteCount, blocks: blocks.sorted { $0.offset < $1.offset })
     let path = path(ofStep: header.step)
     try draft.publish(header, manifest, at: path) { () throws(Failure) in
@@ -105,8 +109,8 @@ package final class CheckpointStore: Sendable {
     }
   }
 
-  private func digest(before step: Int) -> String? {
-    for generation in Generation.all(in: folder) where generation.step < step {
+  private func digest(before step: Int) throws(Failure) -> String? {
+    for generation in try Generation.all(in: folder) where generation.step < step {
       if let manifest = generation.manifest { return manifest.digest }
     }
     return nil
@@ -114,7 +118,7 @@ package final class CheckpointStore: Sendable {
 
   /// A launch that a later one has overtaken must not publish.
   private func requireNewestLaunch(_ header: CheckpointHeader) throws(Failure) {
-    for generation in Generation.all(in: folder) {
+    for generation in try Generation.all(in: folder) {
       guard let manifest = generation.manifest,
         manifest.runIdentifier == header.runIdentifier, manifest.incarnation > header.incarnation
       else { continue }
@@ -131,10 +135,10 @@ package final class CheckpointStore: Sendable {
   ///
   /// Reports one line for each newer one that does not verify or was saved by a launch that a later
   /// one has overtaken.
-  /// Throws: `Failure(.badData)` when there are checkpoints and none verifies: starting over
-  /// silently would throw the run away.
+  /// Throws: `Failure` when there are checkpoints and none verifies, or when it cannot be told
+  /// whether there are: starting over silently would throw the run away.
   package func newestVerified(report: (String) -> Void) throws(Failure) -> Checkpoint? {
-    let generations = Generation.preferred(in: folder)
+    let generations = try Generation.preferred(in: folder)
     var problems: [String] = []
     for generation in generations {
       do throws(Failure) {
@@ -159,7 +163,7 @@ package final class CheckpointStore: Sendable {
   ///
   /// Throws: `Failure` (.missingInput when there are fewer, .badData when one does not verify).
   package func newest(_ count: Int) throws(Failure) -> [Checkpoint] {
-    let generations = Generation.preferred(in: folder)
+    let generations = try Generation.preferred(in: folder)
     guard generations.count >= count else {
       throw Failure(
         .missingInput,
@@ -190,7 +194,7 @@ package final class CheckpointStore: Sendable {
   /// Order: a checkpoint's manifest goes first, so that what a crash leaves of it is no checkpoint.
   /// Throws: `Failure(.inputOutput)` when one cannot be removed.
   package func retain(_ policy: RetentionPolicy) throws(Failure) {
-    let generations = Generation.preferred(in: folder)
+    let generations = try Generation.preferred(in: folder)
     let paths = Dictionary(
       generations.map { ($0.step, $0.path) }, uniquingKeysWith: { first, _ in first })
     let removable = policy.removable(generations.map(\.candidate)) { candidate in

@@ -23,9 +23,18 @@ struct Generation {
     return prefix + String(repeating: "0", count: max(0, 9 - digits.count)) + digits
   }
 
-  /// Those in a folder, the highest step first.
-  static func all(in folder: String) -> [Generation] {
-    let names = (try? FileSystem.names(in: folder)) ?? []
+  /// Those in a folder, the highest step first; none when there is no such folder.
+  ///
+  /// Throws: `Failure` when it cannot be listed: nobody may take that for a run without
+  /// checkpoints.
+  static func all(in folder: String) throws(Failure) -> [Generation] {
+    if FileSystem.isAbsent(folder) { return [] }
+    let names: [String]
+    do throws(Failure) {
+      names = try FileSystem.names(in: folder)
+    } catch {
+      throw Failure(.inputOutput, error.message)
+    }
     let found: [Generation] = names.compactMap { name in
       guard name.hasPrefix(prefix), let step = Int(name.dropFirst(prefix.count)), step >= 0,
         Generation.name(ofStep: step) == name
@@ -44,8 +53,10 @@ struct Generation {
   }
 
   /// Those in a folder in the order in which a reader tries them.
-  static func preferred(in folder: String) -> [Generation] {
-    let found = all(in: folder)
+  ///
+  /// Throws: as `all`.
+  static func preferred(in folder: String) throws(Failure) -> [Generation] {
+    let found = try all(in: folder)
     let marked = found.map { generation in
       Generation(
         step: generation.step, path: generation.path, manifest: generation.manifest,

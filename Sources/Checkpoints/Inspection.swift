@@ -141,7 +141,7 @@ package struct Inspection: Codable, Sendable {
     case .checkpoint(let found): folder = found
     case .run(let found):
       let store = CheckpointStore(folder: found)
-      guard let newest = store.steps.last else {
+      guard let newest = try store.steps.last else {
         throw Failure(.missingInput, "\(found): holds no checkpoint yet")
       }
       folder = store.path(ofStep: newest)

@@ -93,6 +93,22 @@ struct Skeleton: Sendable {
     layout.count * vectors.count * MemoryLayout<Float>.size + header.embeddedByteCount
   }
 
+  private static let scratchPrefix = "lockstep-skeleton-"
+  /// Its name stands for milliseconds only, unless its process is killed just then.
+  private static let leftoverSeconds = 600.0
+
+  private static func removeLeftovers(in folder: String) {
+    for name in (try? FileSystem.names(in: folder)) ?? [] where name.hasPrefix(scratchPrefix) {
+      var status = stat()
+      let path = folder + "/" + name
+      guard lstat(path, &status) == 0,
+        Date.now.timeIntervalSince1970 - Double(status.st_mtim.tv_sec) > leftoverSeconds
+      else { continue }
+      // Somebody else's cannot be removed, and a few kilobytes harm nobody.
+      unlink(path)
+    }
+  }
+
   private static func scratchPath(
     needing byteCount: Int, or folder: String
   ) throws(Failure) -> String {
@@ -100,7 +116,8 @@ struct Skeleton: Sendable {
       guard access(candidate, W_OK) == 0,
         let free = FileSystem.freeByteCount(at: candidate), free >= byteCount
       else { continue }
-      return "\(candidate)/lockstep-skeleton-\(getpid())-\(UUID().uuidString).h5"
+      removeLeftovers(in: candidate)
+      return "\(candidate)/\(scratchPrefix)\(getpid())-\(UUID().uuidString).h5"
     }
     throw Failure(
       .inputOutput,

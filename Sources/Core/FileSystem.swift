@@ -100,6 +100,11 @@ package enum FileSystem {
   /// Whether something of that name exists.
   package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
+  /// Whether there certainly is nothing of that name: a place that cannot be looked at may hold it.
+  package static func isAbsent(_ path: String) -> Bool {
+    access(path, F_OK) != 0 && errno == ENOENT
+  }
+
   /// Removes a file, or a folder with all it contains; one that is gone already is fine.
   package static func remove(_ path: String) throws(Failure) {
     guard kind(of: path) != nil else { return }
@@ -112,7 +117,7 @@ package enum FileSystem {
 
   /// Names in a folder, sorted.
   ///
-  /// Throws: `Failure` (.missingInput).
+  /// Throws: `Failure` (.missingInput), also when the folder cannot be read.
   package static func names(in folder: String) throws(Failure) -> [String] {
     do {
       return try FileManager.default.contentsOfDirectory(atPath: folder).sorted()

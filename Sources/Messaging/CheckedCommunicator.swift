@@ -56,6 +56,8 @@ package final class CheckedCommunicator: Communicator {
     try base.start(transfers, channel: channel)
   }
 
+  package func moveMessagesOn() throws(Failure) { try base.moveMessagesOn() }
+
   package func shareNodeMemory(count: Int, _ purpose: String) throws(Failure) -> NodeMemory {
     try compare("shareNodeMemory of \(purpose)")
     return try base.shareNodeMemory(count: count, purpose)

@@ -49,6 +49,10 @@ package protocol Communicator: AnyObject {
   /// Precondition: `channel` is in 0...32_767. The result is waited for before `finish`.
   func start(_ transfers: [Transfer], channel: Int) throws(Failure) -> any PendingTransfers
 
+  /// Gives started transfers the time to go on while this rank waits for something else; MPI has no
+  /// thread of its own for that.
+  func moveMessagesOn() throws(Failure)
+
   /// Zeroed memory that the ranks of this node read and write together; each gives the count of
   /// its own part, which may be 0.
   ///
@@ -88,6 +92,8 @@ extension Communicator {
   package var nodeRanks: [Int] { nodes.ranks(of: nodes.nodeOfRank[rank]) }
 
   package func declare(_ operation: @autoclosure () -> String) throws(Failure) {}
+
+  package func moveMessagesOn() throws(Failure) {}
 
   /// Starts all transfers, then waits for all: no order of the list can deadlock.
   ///

@@ -81,8 +81,7 @@ extension MPICommunicator {
     }
   }
 
-  /// Gives MPI the time to work on transfers, of which it has no thread of its own.
-  private func moveMessagesOn() throws(Failure) {
+  package func moveMessagesOn() throws(Failure) {
     guard unfinishedCount > 0 else { return }
     var flag: Int32 = 0
     try check(

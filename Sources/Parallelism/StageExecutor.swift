@@ -33,7 +33,7 @@ package final class StageExecutor {
     let chunk: Int
   }
 
-  private let communicator: any Communicator
+  private let messages: StageMessages
   private let plan: StagePlan
   private let weights: Vector
   /// This rank's gradients, laid out as `plan.layout`.
@@ -50,17 +50,12 @@ package final class StageExecutor {
   private var expectedActivations: ArraySlice<Place> = []
   private var expectedGradients: ArraySlice<Place> = []
 
-  /// Messages of different kinds must not meet; each kind arrives in the order it was sent.
-  private enum Channel {
-    static let activations = 3
-    static let gradients = 4
-  }
-
+  /// Collective. Throws: what `shareNodeMemory` throws.
   package init(
     _ plan: StagePlan, bounds: BatchBounds, communicator: any Communicator, weights: Vector,
     gradients: Vector
-  ) {
-    self.communicator = communicator
+  ) throws(Failure) {
+    messages = try StageMessages(plan, bounds: bounds, communicator: communicator)
     self.plan = plan
     self.weights = weights
     self.gradients = gradients
@@ -73,13 +68,13 @@ package final class StageExecutor {
       })
     collector =
       plan.isLastStage
-      ? TokenGradientCollector(plan, bounds: bounds, communicator: communicator) : nil
+      ? TokenGradientCollector(plan, bounds: bounds, messages: messages) : nil
   }
 
-  /// What activations and token gradients occupy.
+  /// What activations, token gradients and messages within the node occupy.
   package var byteCount: Int {
     memories.values.reduce(0) { $0 + $1.byteCount } + scratch.capacity * 4
-      + (collector?.byteCount ?? 0)
+      + (collector?.byteCount ?? 0) + messages.byteCount
   }
 
   /// Forward and backward of all micro-batches of this replica.
@@ -249,8 +244,7 @@ package final class StageExecutor {
     case .sendActivation(let microBatch, let chunk):
       let flight = flight(Place(microBatch: microBatch, chunk: chunk))
       try send(
-        flight, flight.saved?.output ?? [], to: plan.placement.nextStage(of: chunk),
-        Channel.activations)
+        flight, flight.saved?.output ?? [], to: plan.placement.nextStage(of: chunk), .activations)
     case .receiveGradient(let microBatch, let chunk):
       let flight = flight(Place(microBatch: microBatch, chunk: chunk))
       while flight.gradientArrival == nil { try expectGradient() }
@@ -259,23 +253,24 @@ package final class StageExecutor {
       let flight = flight(Place(microBatch: microBatch, chunk: chunk))
       try send(
         flight, flight.result?.inputGradient ?? [], to: plan.placement.previousStage(of: chunk),
-        Channel.gradients)
+        .gradients)
     case .sendTokenGradients(let microBatch, let chunk):
       let flight = flight(Place(microBatch: microBatch, chunk: chunk))
       try send(
         flight, flight.result?.tokenGradients.map(\.rows) ?? [], to: plan.placement.lastStage,
-        TokenGradientCollector.channel(of: chunk))
+        .tokenGradients(chunk: chunk))
     case .forward, .backward, .collectTokenGradients:
       preconditionFailure("a pass is not a message")
     }
   }
 
   private func send(
-    _ flight: MicroBatchFlight, _ matrices: [Matrix], to stage: Int?, _ channel: Int
+    _ flight: MicroBatchFlight, _ matrices: [Matrix], to stage: Int?,
+    _ channel: StageMessages.Channel
   ) throws(Failure) {
     guard let stage else { preconditionFailure("the schedule sends to a stage that exists") }
     let transfers = matrices.map { Transfer.send($0.vector, to: plan.rank(ofStage: stage)) }
-    flight.sends.append(try communicator.start(transfers, channel: channel))
+    flight.sends.append(try messages.start(transfers, channel))
   }
 
   /// Before a pass: whatever can arrive while it runs is made room for.
@@ -294,7 +289,7 @@ package final class StageExecutor {
     flight.input = plan.model.boundaryMatrices(
       before: blocks.lowerBound, batches[next.microBatch], in: flight.arena)
     flight.inputArrival = try receive(
-      flight.input, from: plan.placement.previousStage(of: next.chunk), Channel.activations)
+      flight.input, from: plan.placement.previousStage(of: next.chunk), .activations)
     flights[next] = flight
     return true
   }
@@ -310,16 +305,15 @@ package final class StageExecutor {
     flight.outputGradient = plan.model.boundaryMatrices(
       before: model(next.chunk).blocks.upperBound, batches[next.microBatch], in: flight.arena)
     flight.gradientArrival = try receive(
-      flight.outputGradient, from: plan.placement.nextStage(of: next.chunk), Channel.gradients)
+      flight.outputGradient, from: plan.placement.nextStage(of: next.chunk), .gradients)
   }
 
   private func receive(
-    _ matrices: [Matrix], from stage: Int?, _ channel: Int
+    _ matrices: [Matrix], from stage: Int?, _ channel: StageMessages.Channel
   ) throws(Failure) -> any PendingTransfers {
     guard let stage else { preconditionFailure("the schedule receives from a stage that exists") }
     let rank = plan.rank(ofStage: stage)
-    return try communicator.start(
-      matrices.map { .receive(into: $0.vector, from: rank) }, channel: channel)
+    return try messages.start(matrices.map { .receive(into: $0.vector, from: rank) }, channel)
   }
 
   /// Gives the memory of what is over back, once nothing is sent from it any more.

@@ -8,13 +8,13 @@ import Tensors
 /// which has the shared embedding's gradient.
 final class TokenGradientCollector {
   private let plan: StagePlan
-  private let communicator: any Communicator
+  private let messages: StageMessages
   private let stores: [TokenGradientStore]
   private var arrivals: [[any PendingTransfers]]
 
-  init(_ plan: StagePlan, bounds: BatchBounds, communicator: any Communicator) {
+  init(_ plan: StagePlan, bounds: BatchBounds, messages: StageMessages) {
     self.plan = plan
-    self.communicator = communicator
+    self.messages = messages
     let each = plan.schedule.microBatchesPerLane
     // Without a pipeline a lane's last rows are added before anything overwrites them.
     let copies = plan.placement.stages == 1 ? each - 1 : each
@@ -25,8 +25,6 @@ final class TokenGradientCollector {
   }
 
   var byteCount: Int { stores.reduce(0) { $0 + $1.byteCount } }
-
-  static func channel(of chunk: Int) -> Int { 8 + chunk }
 
   /// Makes ready for the rows of a lane (numbered from 0 in the replica) from other stages.
   func open(_ lane: Int, _ batches: [MicroBatch]) throws(Failure) {
@@ -42,8 +40,7 @@ final class TokenGradientCollector {
           let room = stores[slot].room(microBatch: index, side, rows: rows)
           return Transfer.receive(into: room.vector, from: sender)
         }
-        arrivals[slot].append(
-          try communicator.start(transfers, channel: Self.channel(of: chunk)))
+        arrivals[slot].append(try messages.start(transfers, .tokenGradients(chunk: chunk)))
       }
     }
   }

@@ -92,7 +92,8 @@ package final class RunDirectory: Sendable {
   }
 
   package static func lastIncarnation(_ path: String) throws(Failure) -> Int {
-    guard FileManager.default.fileExists(atPath: path) else { return 0 }
+    // A number that cannot be read is not a missing one: launches would share it.
+    if FileSystem.isAbsent(path) { return 0 }
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
       throw FileSystem.failure(.inputOutput, "read", path)
     }

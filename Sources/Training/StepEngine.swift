@@ -104,7 +104,7 @@ package final class StepEngine {
     optimizer = ShardedOptimizer(
       communicator: communicator, ownership: ownership, usersOfSection: plan.usersOfSection,
       adam: settings.adam, clipNorm: settings.clipNorm)
-    executor = StageExecutor(
+    executor = try StageExecutor(
       plan, bounds: bounds, communicator: communicator,
       weights: weightMemory.vector(of: communicator.nodeRanks[0]),
       gradients: gradients.vector(of: communicator.rank))

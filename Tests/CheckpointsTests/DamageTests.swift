@@ -151,6 +151,18 @@ import Testing
     }
   }
 
+  @Test func aFolderThatCannotBeListedIsNotEmpty() throws {
+    try withTemporaryFolder { folder in
+      // Permissions do not stop root; a file in the place of the folder does.
+      let place = folder + "/checkpoints"
+      #expect(try CheckpointStore(folder: place).newestVerified { _ in } == nil)
+      try FileSystem.writeAtomically([1], to: place)
+      let store = CheckpointStore(folder: place)
+      #expect(failure { _ = try store.newestVerified { _ in } }?.exitCode == .inputOutput)
+      #expect(failure { _ = try store.steps }?.exitCode == .inputOutput)
+    }
+  }
+
   @Test func whatIsNoCheckpointIsNamed() throws {
     try withTemporaryFolder { folder in
       #expect(failure { _ = try Checkpoint.open(folder + "/x") }?.exitCode == .missingInput)

@@ -104,7 +104,9 @@ struct TinyRun {
   func result() throws -> RunResult { try RunResult(run: path) }
 
   /// Steps with a checkpoint, ascending.
-  var savedSteps: [Int] { CheckpointStore(folder: path + "/checkpoints").steps }
+  var savedSteps: [Int] {
+    (try? CheckpointStore(folder: path + "/checkpoints").steps) ?? []
+  }
 
   /// Waits until the run has recorded a step.
   func waitForStep(_ step: Int, of job: Job) throws {

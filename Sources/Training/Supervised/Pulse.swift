@@ -8,6 +8,8 @@ package enum Pulse {
   /// A rank that has no living supervisor and gets nowhere ends itself after so long.
   package static let deadManSeconds = 20.0
 
+  /// Beats further apart than this were held up from outside.
+  private static let longestBeatMilliseconds = 5_000
   private static let processStart = Stopwatch()
   /// Milliseconds since `processStart` when the lease was last seen to change.
   private static let leaseSeen = Atomic<Int>(0)
@@ -32,9 +34,17 @@ package enum Pulse {
     var sequence = 0
     var lastWork = -1
     var lastProgress = 0
+    var lastBeat = milliseconds
     while true {
       let reading = StepBeacon.reading
       let now = milliseconds
+      // The machine slept, or this process was stopped: nobody could be heard meanwhile, so the
+      // silence begins anew.
+      if now - lastBeat > longestBeatMilliseconds {
+        lastProgress = now
+        leaseSeen.store(now, ordering: .relaxed)
+      }
+      lastBeat = now
       if reading.work != lastWork {
         lastWork = reading.work
         lastProgress = now

@@ -61,8 +61,8 @@ package final class CheckpointStore: Sendable {
   func begin(
     _ header: CheckpointHeader, layout: ParameterLayout, hasMoments: Bool
   ) throws(Failure) -> (draft: Draft, blocks: [Manifest.Block]) {
-    try requireNewestLaunch(header)
     try FileSystem.createFolder(folder)
+    try requireNewestLaunch(header)
     removeTemporaries(ofLaunchesTo: header.incarnation)
     return try Draft.begin(
       header, layout: layout, hasMoments: hasMoments, at: draftFolder(header))

@@ -104,4 +104,13 @@ package struct LauncherWords {
     guard let rank = number(after: "rank"), let signal = number(after: "signal") else { return nil }
     return (rank, Int32(clamping: signal))
   }
+
+  /// `Remote daemon: [[18540,0],1] on node a`, in the notice of a host that mpirun lost.
+  package static func lostHost(_ line: String) -> String? {
+    let words = line.split(separator: " ")
+    guard words.count == 6, words[0] == "Remote", words[1] == "daemon:", words[4] == "node" else {
+      return nil
+    }
+    return String(words[5])
+  }
 }

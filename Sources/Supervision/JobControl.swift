@@ -6,7 +6,8 @@ import Training
 /// What happens on the hosts of a job beside mpirun: ending what is left of the job, which also
 /// tells whether they answer. It runs on a thread of its own and leaves its answer in the inbox.
 final class JobControl: Sendable {
-  private static let answerSeconds = 10.0
+  /// A login takes a second, ending what is left five at most; recovery waits for who is silent.
+  private static let answerSeconds = 8.0
 
   private let hosts: [JobHost]
   private let agent: [String]

@@ -15,7 +15,7 @@ package struct JobHost: Equatable, Hashable, Sendable {
     self.slots = slots
   }
 
-  package var isLocal: Bool { name == Self.localName || name == HostName.current }
+  package var isLocal: Bool { name == Self.localName || HostName.isOwn(name) }
 }
 
 /// Names of machines.
@@ -26,6 +26,38 @@ package enum HostName {
     guard gethostname(&name, name.count - 1) == 0 else { return "unknown" }
     return String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
   }()
+
+  /// Of its interfaces, as numbers.
+  private static let ownAddresses: Set<String> = {
+    var first: UnsafeMutablePointer<ifaddrs>?
+    guard getifaddrs(&first) == 0 else { return [] }
+    defer { freeifaddrs(first) }
+    var addresses: Set<String> = []
+    for entry in sequence(first: first, next: { $0?.pointee.ifa_next }) {
+      guard let address = entry?.pointee.ifa_addr, address.pointee.sa_family == AF_INET else {
+        continue
+      }
+      var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+      let size = socklen_t(MemoryLayout<sockaddr_in>.size)
+      let flags = Int32(NI_NUMERICHOST)
+      guard getnameinfo(address, size, &text, socklen_t(text.count), nil, 0, flags) == 0 else {
+        continue
+      }
+      addresses.insert(
+        String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))
+    }
+    return addresses
+  }()
+
+  /// Whether a name or address is this machine's, without asking a name server.
+  package static func isOwn(_ name: String) -> Bool {
+    areOne(name, current) || ownAddresses.contains(name)
+  }
+
+  /// Whether two names are one machine's: the same, or one with and one without its domain.
+  package static func areOne(_ a: String, _ b: String) -> Bool {
+    a == b || a.hasPrefix(b + ".") && !b.contains(".") || b.hasPrefix(a + ".") && !a.contains(".")
+  }
 
   /// A name or address that no program could take for an option or a command (RFC 1123).
   package static func isValid(_ name: String) -> Bool {

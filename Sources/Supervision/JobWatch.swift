@@ -26,6 +26,8 @@ package struct JobWatch: Equatable, Sendable {
   private(set) var leavingSince: Double?
   /// A rank mpirun has named, and the signal that ended it.
   var blamed: (rank: Int, signal: Int32)?
+  /// The host mpirun has lost, by index.
+  var lostHost: Int?
 
   package static func == (a: JobWatch, b: JobWatch) -> Bool {
     a.incarnation == b.incarnation && a.ranks == b.ranks && a.step == b.step
@@ -103,6 +105,14 @@ package struct JobWatch: Equatable, Sendable {
     let patience = stallLimit(policy, times)
     if now - progressAt > patience { return (.stalled, nil, now - progressAt) }
     return nil
+  }
+
+  /// Seconds since any rank of a host gave a sign of life.
+  func silence(ofHost host: Int, at now: Double) -> Double {
+    let heard = ranks.indices.filter { plan.host(ofRank: $0) == host }.compactMap {
+      ranks[$0].heardAt
+    }
+    return max(0, now - (heard.max() ?? launchedAt))
   }
 
   /// Seconds since the named rank's last sign of life, or since anybody's.

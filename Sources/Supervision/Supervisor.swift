@@ -36,6 +36,8 @@ package struct Supervisor: Sendable {
   private var ledger = RestartLedger()
   /// The death a launch has not yet made good.
   private var unrecovered: (detectedAt: Double, step: Int?)?
+  /// Which hosts did not answer when the last launch was cleared up; used once.
+  private var answer: (silentHosts: [Int], at: Double)?
 
   /// Precondition: at least one host.
   package init(hosts: [JobHost], policy: SupervisorPolicy) {
@@ -62,11 +64,14 @@ package struct Supervisor: Sendable {
     case .launchFailed(let failure): launchFailed(failure)
     case .heartbeat(let beat): hear(beat)
     case .rankEnded(let rank, let signal): blame(rank, signal)
+    case .hostLost(let name): lose(name)
     case .exited(let end): exited(end)
     case .tick: tick()
     case .signal(.stop): stop()
     case .signal(.save): if case .running(let watch) = state, watch.isComplete { send(.save) }
-    case .reaped(let silent): reaped(silent)
+    case .reaped(let silent):
+      if case .reaping = state { answer = (silent, now) }
+      reaped(silent)
     case .fenced: fenced()
     }
     return actions
@@ -88,17 +93,34 @@ extension Supervisor {
   /// Asks the hosts first, where there is more than this one.
   private mutating func prepare() {
     guard hosts.contains(where: { !$0.isLocal }) else {
-      return launch(Array(repeating: true, count: hosts.count))
+      return launch(without: [])
+    }
+    // They have just been asked; to wait for silent ones again would double the time to recover.
+    if let answer, now - answer.at <= policy.answerAgeSeconds,
+      plan(without: answer.silentHosts).ranks >= policy.minimumRanks
+    {
+      self.answer = nil
+      return leaveOut(answer.silentHosts)
     }
     // A host that was cut off and is back may still have ranks: the question is to end them.
     state = .probing(since: now)
     actions.append(.reap)
   }
 
-  private mutating func launch(_ answers: [Bool]) {
-    let plan = LaunchPlan(ranksByHost: zip(hosts, answers).map { $1 ? $0.slots : 0 })
+  private mutating func leaveOut(_ silent: [Int]) {
+    if !silent.isEmpty { record(.leftOut(hosts: silent)) }
+    launch(without: silent)
+  }
+
+  private func plan(without silent: [Int]) -> LaunchPlan {
+    LaunchPlan(
+      ranksByHost: hosts.indices.map { silent.contains($0) ? 0 : hosts[$0].slots })
+  }
+
+  private mutating func launch(without silent: [Int]) {
+    let plan = plan(without: silent)
     guard plan.ranks >= policy.minimumRanks, plan.ranks > 0 else {
-      return fail(.hostsMissing, host: answers.firstIndex(of: false))
+      return fail(.hostsMissing, host: silent.first)
     }
     state = .launching(plan)
     actions.append(.launch(plan))
@@ -156,6 +178,12 @@ extension Supervisor {
   private mutating func blame(_ rank: Int, _ signal: Int32) {
     guard case .running(var watch) = state, watch.blamed == nil else { return }
     watch.blamed = (rank, signal)
+    state = .running(watch)
+  }
+
+  private mutating func lose(_ name: String) {
+    guard case .running(var watch) = state, watch.lostHost == nil else { return }
+    watch.lostHost = hosts.firstIndex { HostName.areOne($0.name, name) }
     state = .running(watch)
   }
 
@@ -259,10 +287,13 @@ extension Supervisor {
   }
 
   private func death(of watch: JobWatch, _ cause: Cause, rank: Int?) -> Death {
-    Death(
+    let lost = rank == nil ? watch.lostHost : nil
+    return Death(
       incarnation: watch.incarnation, cause: cause, rank: rank,
-      host: rank.flatMap(watch.plan.host(ofRank:)), step: watch.step,
-      resumedStep: watch.resumedStep, secondsToDetect: watch.silence(of: rank, at: now))
+      host: rank.flatMap(watch.plan.host(ofRank:)) ?? lost, step: watch.step,
+      resumedStep: watch.resumedStep,
+      secondsToDetect: lost.map { watch.silence(ofHost: $0, at: now) }
+        ?? watch.silence(of: rank, at: now))
   }
 
   /// A death is recorded when it is noticed, however long it takes to clear up after it.
@@ -280,9 +311,7 @@ extension Supervisor {
   private mutating func reaped(_ silent: [Int]) {
     switch state {
     case .reaping(let death, _): conclude(death)
-    case .probing:
-      if !silent.isEmpty { record(.leftOut(hosts: silent)) }
-      launch(hosts.indices.map { !silent.contains($0) })
+    case .probing: leaveOut(silent)
     default: return
     }
   }

@@ -53,8 +53,8 @@ extension SupervisorRecord {
     case .launch(let incarnation, let plan):
       return incarnation == 1 ? nil : "launch \(incarnation) on \(plan.ranks) ranks"
     case .death(let death):
-      let rank = death.rank.map { "rank \($0)" } ?? "the job"
-      let host = death.host.map { " on \(names([$0]))" } ?? ""
+      let rank = death.rank.map { "rank \($0) on" } ?? (death.host == nil ? "the job" : "host")
+      let host = death.host.map { " \(names([$0]))" } ?? ""
       let step = death.step.map { " at step \($0)" } ?? " before its first step"
       return "launch \(death.incarnation) ended: \(rank)\(host)\(step): \(death.cause.text)"
     case .restart(let seconds, _):

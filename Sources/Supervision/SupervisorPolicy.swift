@@ -22,6 +22,8 @@ package struct SupervisorPolicy: Equatable, Sendable {
   /// Hosts that have not answered by then do not answer.
   package var probeSeconds = 20.0
   package var reapSeconds = 30.0
+  /// An answer of the hosts that is so young need not be asked for again.
+  package var answerAgeSeconds = 5.0
   /// Time between two looks above which the supervisor itself was stopped, not the ranks.
   package var suspensionSeconds = 2.0
   /// Restarts without a new checkpoint; a new one refills the budget.

@@ -200,6 +200,7 @@ extension SupervisorShell {
         if let ended = LauncherWords.endedRank(text) {
           take(.rankEnded(rank: ended.rank, signal: ended.signal))
         }
+        if let host = LauncherWords.lostHost(text) { take(.hostLost(name: host)) }
         if notices.count < 40, !text.allSatisfy({ $0 == "-" }), !text.isEmpty {
           notices.append(text)
         }

@@ -11,6 +11,8 @@ package enum SupervisorEvent: Sendable {
   case heartbeat(Heartbeat)
   /// mpirun said that a rank was ended by a signal.
   case rankEnded(rank: Int, signal: Int32)
+  /// mpirun said that it lost a host, by the name it has for it.
+  case hostLost(name: String)
   /// mpirun ended.
   case exited(ProcessEnd)
   case tick
@@ -128,7 +130,7 @@ package enum SignalName {
 package struct Death: Equatable, Sendable {
   package var incarnation: Int
   package var cause: Cause
-  /// The rank to blame and its host's index, where known.
+  /// The rank to blame and its host's index, where known; a host alone is one that was lost.
   package var rank: Int?
   package var host: Int?
   /// The last step that was heard of; nil when none was.

@@ -34,7 +34,8 @@ struct LaunchCommand: ParsableCommand {
   var minRanks: Int?
 
   @Option(help: "The program that runs a command on another host.")
-  var agent = "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ForwardAgent=no"
+  var agent =
+    "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ForwardAgent=no -o ConnectTimeout=5"
 
   @Option(help: "Seconds that loading, a first step, a validation or a save may take.")
   var patience = 900.0

@@ -28,6 +28,16 @@ import Testing
     }
   }
 
+  @Test func thisMachineIsKnownByEveryName() {
+    let current = HostName.current
+    let own = ["localhost", "127.0.0.1", current, current + ".cluster"]
+    #expect(own.filter { !JobHost(name: $0, slots: 1).isLocal } == [])
+    let others = ["192.0.2.1", current + "x", "x" + current, "127.0.0", current + "-2.cluster"]
+    #expect(others.filter { JobHost(name: $0, slots: 1).isLocal } == [])
+    #expect(HostName.areOne("n1.a", "n1") && HostName.areOne("n1", "n1.a"))
+    #expect(!HostName.areOne("n1.a", "n1.b") && !HostName.areOne("n1", "n11"))
+  }
+
   @Test func slurmsListsAreExpanded() throws {
     let hosts = try SlurmAllocation.hosts(in: [
       "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[08-10,2],login,r[1-2]s[0,5]",

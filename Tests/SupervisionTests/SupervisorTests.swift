@@ -251,19 +251,63 @@ import Training
         .record(.leftOut(hosts: [1])), .launch(LaunchPlan(ranksByHost: [2, 0])),
       ])
     bench.train(3)
+    // Whoever answered when the launch was cleared up is not asked again.
     _ = bench.take(.exited(.exit(205)))
     _ = bench.take(.reaped(silentHosts: []))
-    #expect(bench.wait(3).contains(.reap))
+    #expect(bench.wait(1.5) == [.launch(LaunchPlan(ranksByHost: [2, 2]))])
+    bench.train(3)
+    _ = bench.take(.exited(.exit(205)))
+    _ = bench.take(.reaped(silentHosts: [1]))
     #expect(
-      bench.take(.reaped(silentHosts: [])) == [.launch(LaunchPlan(ranksByHost: [2, 2]))])
+      bench.wait(3) == [
+        .record(.leftOut(hosts: [1])), .launch(LaunchPlan(ranksByHost: [2, 0])),
+      ])
 
     var strict = Bench(hosts, minimumRanks: 3)
     _ = strict.take(.begin)
+    _ = strict.take(.reaped(silentHosts: []))
+    strict.train(3)
+    _ = strict.take(.exited(.exit(205)))
+    _ = strict.take(.reaped(silentHosts: [0]))
+    // Too few: they get another chance before it counts as a failure.
+    #expect(strict.wait(3) == [.reap])
     var end: Verdict?
     for _ in 0..<400 where end == nil {
       end = verdict(strict.take(.reaped(silentHosts: [0]))) ?? verdict(strict.wait(1))
     }
     #expect(end == Verdict(.budgetSpent(.hostsMissing, restarts: 5), exitCode: .unavailable))
+  }
+
+  @Test func oldAnswersOfHostsDoNotCount() {
+    let hosts = [JobHost(name: "a", slots: 1), JobHost(name: "b", slots: 1)]
+    var bench = Bench(hosts)
+    _ = bench.take(.begin)
+    _ = bench.take(.reaped(silentHosts: []))
+    // Each restart waits longer; from the fourth on the hosts are asked anew.
+    var asked: [Bool] = []
+    for _ in 1...5 {
+      bench.train(3)
+      _ = bench.take(.exited(.exit(205)))
+      _ = bench.take(.reaped(silentHosts: []))
+      let actions = bench.wait(20)
+      asked.append(actions.contains(.reap))
+      if asked.last == true { _ = bench.take(.reaped(silentHosts: [])) }
+    }
+    #expect(asked.first == false && asked.last == true)
+  }
+
+  @Test func aHostMpirunHasLostIsNamed() throws {
+    let hosts = [JobHost(name: "a", slots: 1), JobHost(name: "b.cluster", slots: 1)]
+    var bench = Bench(hosts)
+    _ = bench.take(.begin)
+    _ = bench.take(.reaped(silentHosts: []))
+    bench.train(3)
+    _ = bench.take(.hostLost(name: "b"))
+    let death = try #require(deaths(bench.take(.exited(.exit(205)))).first)
+    #expect(death.host == 1 && death.rank == nil)
+    #expect(
+      SupervisorRecord.death(death).sentence(hosts)
+        == "launch 1 ended: host b.cluster at step 5: mpirun lost a host")
   }
 
   @Test func whatHasLostItsRunEndsItsRanks() {

@@ -55,10 +55,30 @@ package enum Pulse {
       writeUnlessFull(heartbeat.line(job: launch.job))
       let silent = Double(now - max(lastProgress, leaseSeen.load(ordering: .relaxed))) / 1000
       if silent > deadManSeconds || isSuperseded.load(ordering: .relaxed) {
-        _exit(ExitCode.orphaned.rawValue)
+        endOrphaned(launch)
       }
       usleep(UInt32(Heartbeat.intervalSeconds * 1e6))
     }
+  }
+
+  /// Ends this process and mpirun's daemon on this host, which may not see that it is cut off: while
+  /// it has words under way, TCP asks for no sign of life and tries for a quarter of an hour.
+  private static func endOrphaned(_ launch: SupervisedLaunch) -> Never {
+    let parent = getppid()
+    if isDaemon(parent, of: launch.job) { kill(parent, SIGKILL) }
+    _exit(ExitCode.orphaned.rawValue)
+  }
+
+  private static func isDaemon(_ process: pid_t, of job: String) -> Bool {
+    let descriptor = open("/proc/\(process)/cmdline", O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return false }
+    defer { close(descriptor) }
+    var bytes = [UInt8](repeating: 0, count: 1 << 16)
+    let count = max(0, read(descriptor, &bytes, bytes.count))
+    let words = bytes[..<count].split(separator: 0)
+      .map { String(decoding: $0, as: UTF8.self) }
+    let program = words.first?.split(separator: "/").last
+    return program == "orted" && words.contains(job)
   }
 
   /// Tells at once where the rank stands: it is about to leave.

@@ -66,6 +66,9 @@ import Testing
       }
     }
 
+    /// Where the first fault is to happen.
+    var point: String { String(faults.prefix { $0 != ":" }) }
+
     var description: String {
       "seed \(seed): \(ranks) ranks \(layout), \(victim), LOCKSTEP_FAULT=\(faults)"
     }
@@ -81,15 +84,17 @@ import Testing
     let first = environment["LOCKSTEP_CHAOS_SEED"].flatMap { Int($0) } ?? 1
     let count = environment["LOCKSTEP_CHAOS_TRIALS"].flatMap { Int($0) } ?? 12
     var injected = 0
+    var table = ChaosTable()
     for seed in first..<first + count {
-      if try survives(Trial(seed: seed)) { injected += 1 }
+      if try survives(Trial(seed: seed), &table) { injected += 1 }
     }
+    for line in table.lines { FileHandle.standardError.write(Data("  chaos: \(line)\n".utf8)) }
     // A fault test in which nothing happens proves nothing: most of them have to.
     #expect(count < 8 || injected * 4 >= count * 3, "only \(injected) of \(count) faults happened")
   }
 
   /// Whether the fault happened; everything else is expected.
-  private func survives(_ trial: Trial) throws -> Bool {
+  private func survives(_ trial: Trial, _ table: inout ChaosTable) throws -> Bool {
     let run = try TinyRun(
       Self.overrides + trial.layout, steps: Self.steps, name: "run\(trial.seed)", in: scratch)
     let job = try run.start(.supervised(trial.ranks), faults: trial.faults)
@@ -116,6 +121,7 @@ import Testing
     try eventually(within: 10, "all processes of \(trial) gone") {
       scratch.processes.isEmpty ? true : nil
     }
+    table.add("\(trial.victim)", trial.point, happened: happened, run)
     try FileManager.default.removeItem(atPath: run.path)
     return happened
   }
@@ -142,5 +148,42 @@ import Testing
         let words = Scratch.commandLine(of: process).split(separator: "\0")
         return words.first?.hasSuffix("/mpirun") == true
       })
+  }
+}
+
+/// How many trials of each kind there were, and how long it took to notice and to go on.
+private struct ChaosTable {
+  private var trials: [String: (count: Int, happened: Int)] = [:]
+  private var detection: [Double] = []
+  private var recovery: [Double] = []
+
+  mutating func add(_ victim: String, _ point: String, happened: Bool, _ run: TinyRun) {
+    for kind in [victim, "at \(point)"] {
+      let before = trials[kind] ?? (0, 0)
+      trials[kind] = (before.count + 1, before.happened + (happened ? 1 : 0))
+    }
+    detection += run.supervisorLines("death").compactMap {
+      try? TinyRun.number("detect_seconds", in: $0)
+    }
+    recovery += run.supervisorLines("recovered").compactMap {
+      try? TinyRun.number("seconds", in: $0)
+    }
+  }
+
+  var lines: [String] {
+    trials.keys.sorted().map { kind in
+      let (count, happened) = trials[kind] ?? (0, 0)
+      return "\(kind): \(count) trials, \(happened) faults happened"
+    } + [quantiles("detected", detection), quantiles("recovered", recovery)]
+  }
+
+  private func quantiles(_ what: String, _ seconds: [Double]) -> String {
+    guard !seconds.isEmpty else { return "\(what): never" }
+    let sorted = seconds.sorted()
+    let parts = [0.5, 0.9, 0.99, 1].map { share in
+      let index = min(sorted.count - 1, Int(share * Double(sorted.count)))
+      return String(format: "%.0f %% within %.1f s", 100 * share, sorted[index])
+    }
+    return "\(what) (\(sorted.count)): " + parts.joined(separator: ", ")
   }
 }

@@ -63,33 +63,19 @@ struct SupervisedClusterTests {
 
   // MARK: - Looking
 
-  /// Lines the supervisor has recorded of one kind.
-  private func events(_ what: String, of run: TinyRun) -> [String] {
-    let text = (try? String(contentsOfFile: run.path + "/events.jsonl", encoding: .utf8)) ?? ""
-    return text.split(separator: "\n").map(String.init).filter {
-      $0.hasPrefix("{\"event\":\"supervisor\"") && $0.contains("\"what\":\"\(what)\"")
-    }
-  }
-
   /// The hosts of each launch, as its line has them.
   private func launches(of run: TinyRun) -> [[Int]] {
-    events("launch", of: run).map { line in
+    run.supervisorLines("launch").map { line in
       [0, 1].filter { line.contains("\"\(Hosts.address(of: $0)):") }
     }
-  }
-
-  private func number(_ name: String, in line: String?) throws -> Double {
-    let line = try #require(line)
-    let start = try #require(line.range(of: "\"\(name)\":")).upperBound
-    return try #require(Double(line[start...].prefix { $0 != "," && $0 != "}" }))
   }
 
   /// Says how long the first fault took, and expects it to be within limits.
   private func expectTimes(
     of run: TinyRun, detection: Double, recovery: Double, _ test: String = #function
   ) throws {
-    let seconds = try number("detect_seconds", in: events("death", of: run).first)
-    let recovered = try number("seconds", in: events("recovered", of: run).first)
+    let seconds = try TinyRun.number("detect_seconds", in: run.supervisorLines("death").first)
+    let recovered = try TinyRun.number("seconds", in: run.supervisorLines("recovered").first)
     report("detected in \(seconds) s, recovered in \(recovered) s", test)
     #expect(seconds <= detection)
     #expect(recovered <= recovery)
@@ -101,7 +87,7 @@ struct SupervisedClusterTests {
 
   private func wait(for what: String, of run: TinyRun, _ job: Job) throws {
     try eventually("\(what) of \(run.path)") {
-      guard events(what, of: run).isEmpty else { return true }
+      guard run.supervisorLines(what).isEmpty else { return true }
       try #require(job.isRunning, "the run ended before '\(what)': \(job.errorSoFar)")
       return nil
     }
@@ -110,8 +96,7 @@ struct SupervisedClusterTests {
   /// Waits for a step of a launch.
   private func wait(forLaunch number: Int, of run: TinyRun, _ job: Job) throws {
     try eventually("launch \(number)") {
-      let text = (try? String(contentsOfFile: run.path + "/events.jsonl", encoding: .utf8)) ?? ""
-      if text.contains("{\"event\":\"step\",\"incarnation\":\(number),") { return true }
+      if run.hasStep(ofLaunch: number) { return true }
       try #require(job.isRunning, "the run ended before launch \(number): \(job.errorSoFar)")
       return nil
     }
@@ -142,7 +127,7 @@ struct SupervisedClusterTests {
     #expect(try [0, 1].map { try hosts.processes(on: $0).isEmpty } == [false, false])
     let outcome = try job.outcome()
     #expect(outcome.error == "")
-    #expect(events("death", of: run) == [])
+    #expect(run.supervisorLines("death") == [])
     try expectUninterrupted(run, job)
   }
 
@@ -152,7 +137,7 @@ struct SupervisedClusterTests {
     try run.waitForStep(50, of: job)
     kill(try rank(on: 1), SIGKILL)
     try expectUninterrupted(run, job)
-    let death = events("death", of: run).first
+    let death = run.supervisorLines("death").first
     #expect(death?.contains("SIGKILL") == true && death?.contains("\"rank\":2,") == true)
     #expect(death?.contains("\"host\":\"\(Hosts.address(of: 1))\"") == true)
     #expect(launches(of: run) == [[0, 1], [0, 1]])
@@ -166,7 +151,7 @@ struct SupervisedClusterTests {
     try run.waitForStep(50, of: job)
     for process in try hosts.processes(on: 1) { kill(process, SIGKILL) }
     try expectUninterrupted(run, job)
-    let death = events("death", of: run).first
+    let death = run.supervisorLines("death").first
     #expect(death?.contains("lost a host") == true, "\(death ?? "")")
     #expect(death?.contains("\"host\":\"\(Hosts.address(of: 1))\"") == true)
     #expect(launches(of: run) == [[0, 1], [0, 1]])
@@ -183,7 +168,7 @@ struct SupervisedClusterTests {
     try wait(for: "restart", of: run, job)
     #expect(stale.map(Scratch.commandLine) == ["", ""])
     try expectUninterrupted(run, job)
-    let death = events("death", of: run).first
+    let death = run.supervisorLines("death").first
     #expect(death?.contains("no sign of life") == true && death?.contains("\"rank\":2,") == true)
     #expect(launches(of: run) == [[0, 1], [0, 1]])
     try expectTimes(of: run, detection: 8, recovery: 12)

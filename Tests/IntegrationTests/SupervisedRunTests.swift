@@ -26,20 +26,6 @@ import Testing
 
   // MARK: - Looking
 
-  /// Lines the supervisor has recorded of one kind.
-  private func events(_ what: String, of run: TinyRun) -> [Substring] {
-    let text = (try? String(contentsOfFile: run.path + "/events.jsonl", encoding: .utf8)) ?? ""
-    return text.split(separator: "\n").filter {
-      $0.hasPrefix("{\"event\":\"supervisor\"") && $0.contains("\"what\":\"\(what)\"")
-    }
-  }
-
-  private func number(_ name: String, in line: Substring?) throws -> Double {
-    let line = try #require(line)
-    let start = try #require(line.range(of: "\"\(name)\":")).upperBound
-    return try #require(Double(line[start...].prefix { $0 != "," && $0 != "}" }))
-  }
-
   private func words(of process: Int32, _ file: String) -> [Substring] {
     let bytes = FileManager.default.contents(atPath: "/proc/\(process)/\(file)") ?? Data()
     return String(decoding: bytes, as: UTF8.self).split(separator: "\0")
@@ -68,8 +54,7 @@ import Testing
   private func waitForLaunch(_ number: Int, of run: TinyRun, _ job: Job) throws -> Bool {
     try eventually("launch \(number)") {
       guard job.isRunning else { return false }
-      let text = (try? String(contentsOfFile: run.path + "/events.jsonl", encoding: .utf8)) ?? ""
-      return text.contains("{\"event\":\"step\",\"incarnation\":\(number),") ? true : nil
+      return run.hasStep(ofLaunch: number) ? true : nil
     }
   }
 
@@ -89,7 +74,7 @@ import Testing
     #expect(outcome.exitCode == 0, "\(outcome.error)")
     #expect(outcome.error == "")
     #expect(!outcome.output.contains("\u{1e}"))
-    #expect(events("death", of: run) == [])
+    #expect(run.supervisorLines("death") == [])
     try expectUninterrupted(run)
     try expectNothingIsLeft()
   }
@@ -101,10 +86,10 @@ import Testing
     kill(try ranks(3)[1], SIGKILL)
     let outcome = try job.outcome()
     #expect(outcome.exitCode == 0, "\(outcome.error)")
-    let death = events("death", of: run).first
+    let death = run.supervisorLines("death").first
     #expect(death?.contains("SIGKILL") == true && death?.contains("\"rank\":1,") == true)
-    #expect(try number("detect_seconds", in: death) <= 2)
-    #expect(try number("seconds", in: events("recovered", of: run).first) <= 30)
+    #expect(try TinyRun.number("detect_seconds", in: death) <= 2)
+    #expect(try TinyRun.number("seconds", in: run.supervisorLines("recovered").first) <= 30)
     #expect(outcome.error.contains("launch  cause"))
     try expectUninterrupted(run)
     try expectNothingIsLeft()
@@ -117,9 +102,9 @@ import Testing
     kill(try ranks(3)[2], SIGSTOP)
     let outcome = try job.outcome()
     #expect(outcome.exitCode == 0, "\(outcome.error)")
-    let death = events("death", of: run).first
+    let death = run.supervisorLines("death").first
     #expect(death?.contains("no sign of life") == true && death?.contains("\"rank\":2,") == true)
-    #expect(try number("detect_seconds", in: death) <= 8)
+    #expect(try TinyRun.number("detect_seconds", in: death) <= 8)
     try expectUninterrupted(run)
     try expectNothingIsLeft()
   }
@@ -131,7 +116,7 @@ import Testing
     kill(try launcher(), SIGKILL)
     let outcome = try job.outcome()
     #expect(outcome.exitCode == 0, "\(outcome.error)")
-    #expect(events("death", of: run).first?.contains("mpirun killed by SIGKILL") == true)
+    #expect(run.supervisorLines("death").first?.contains("mpirun killed by SIGKILL") == true)
     try expectUninterrupted(run)
     try expectNothingIsLeft()
   }
@@ -195,13 +180,13 @@ import Testing
       guard try waitForLaunch(number, of: run, job) else { break }
       kill(try ranks(2)[1], SIGKILL)
       try eventually("death \(number)") {
-        events("death", of: run).count >= number ? true : nil
+        run.supervisorLines("death").count >= number ? true : nil
       }
     }
     let outcome = try job.outcome()
     #expect(outcome.exitCode == ExitCode.internal.rawValue, "\(outcome.error)")
     #expect(outcome.error.contains("given up"))
-    #expect(events("verdict", of: run).count == 1)
+    #expect(run.supervisorLines("verdict").count == 1)
     try expectNothingIsLeft()
   }
 
@@ -218,7 +203,7 @@ import Testing
     let run = try run(["batch.lanes=1"])
     let outcome = try run.train(.supervised(2))
     #expect(outcome.exitCode == ExitCode.configuration.rawValue, "\(outcome.error)")
-    #expect(events("launch", of: run).count == 1)
+    #expect(run.supervisorLines("launch").count == 1)
     try expectNothingIsLeft()
   }
 }

@@ -61,8 +61,8 @@ package enum Pulse {
     }
   }
 
-  /// Ends this process and mpirun's daemon on this host, which may not see that it is cut off: while
-  /// it has words under way, TCP asks for no sign of life and tries for a quarter of an hour.
+  /// Ends this process and mpirun's daemon on this host, which may not see that it is cut off: with
+  /// words under way, TCP asks for no sign of life and tries for a quarter of an hour.
   private static func endOrphaned(_ launch: SupervisedLaunch) -> Never {
     let parent = getppid()
     if isDaemon(parent, of: launch.job) { kill(parent, SIGKILL) }

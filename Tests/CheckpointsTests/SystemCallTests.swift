@@ -4,7 +4,7 @@ import Foundation
 import Testing
 
 /// One save, traced: each of its system calls fails once, or the process is killed at it.
-@Suite(.serialized, .timeLimit(.minutes(10))) struct SystemCallTests {
+@Suite(.serialized) struct SystemCallTests {
   /// The how manieth call of its name on its thread; strace counts that way.
   struct Place: Hashable, CustomStringConvertible {
     let call: String

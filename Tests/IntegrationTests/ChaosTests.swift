@@ -5,7 +5,7 @@ import Testing
 /// Whatever dies at whatever moment, the supervised run ends with the bytes of the undisturbed one.
 ///
 /// Seeded: a trial that fails is repeated with `LOCKSTEP_CHAOS_SEED=N LOCKSTEP_CHAOS_TRIALS=1`.
-@Suite(.serialized, .timeLimit(.minutes(60))) struct ChaosTests {
+@Suite(.serialized) struct ChaosTests {
   private static let steps = 40
   private static let overrides =
     [

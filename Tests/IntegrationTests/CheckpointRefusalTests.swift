@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 /// Checkpoints that are damaged, foreign, or of another run.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct CheckpointRefusalTests {
+@Suite(.serialized) struct CheckpointRefusalTests {
   private let scratch: Scratch
 
   init() throws { scratch = try Scratch() }

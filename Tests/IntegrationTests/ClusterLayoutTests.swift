@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 /// Training across hosts that share files and nothing else.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct ClusterLayoutTests {
+@Suite(.serialized) struct ClusterLayoutTests {
   /// What a cluster with nothing to do ends with: 0, or 77 where namespaces are not permitted.
   private static let isPermitted: Bool = {
     guard let scratch = try? Scratch(),

@@ -4,7 +4,7 @@ import Foundation
 import Testing
 
 /// What goes wrong inside a step is noticed by all ranks and leaves every checkpoint valid.
-@Suite(.serialized, .timeLimit(.minutes(10))) struct GuardTests {
+@Suite(.serialized) struct GuardTests {
   private static let steps = 12
 
   /// What nothing disturbed.

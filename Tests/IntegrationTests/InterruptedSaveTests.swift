@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 /// SIGKILL at system calls in the middle of a save, by strace.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct InterruptedSaveTests {
+@Suite(.serialized) struct InterruptedSaveTests {
   /// A system call of the writing thread: the how manieth of its name.
   private struct Place: CustomStringConvertible {
     let call: String

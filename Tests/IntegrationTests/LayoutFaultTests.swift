@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 /// A rank that fails or does something else ends the job, whatever it holds, and says why.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct LayoutFaultTests {
+@Suite(.serialized) struct LayoutFaultTests {
   private let scratch: Scratch
 
   init() throws { scratch = try Scratch() }

@@ -49,7 +49,7 @@ extension TinyRun {
 }
 
 /// The cut into replicas and stages is no input of a step.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct LayoutTests {
+@Suite(.serialized) struct LayoutTests {
   private func expectSameBytes(_ overrides: [String], _ layouts: [Layout]) throws {
     let scratch = try Scratch()
     let alone = try TinyRun(overrides, name: "alone", in: scratch).finish()

@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 /// What a run says it will take before its first step, and what it takes.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct MemoryPlanTests {
+@Suite(.serialized) struct MemoryPlanTests {
   /// A rank that has been through its first steps.
   private struct Rank {
     /// Bytes by purpose.

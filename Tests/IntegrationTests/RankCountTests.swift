@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// The number of ranks is no input of a step.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct RankCountTests {
+@Suite(.serialized) struct RankCountTests {
   private static let launches: [Program.Launch] = [1, 2, 3, 4, 8].map { .mpirun($0) }
 
   private func expectSameBytes(_ overrides: [String], _ launches: [Program.Launch]) throws {

@@ -20,7 +20,7 @@ extension Outcome {
 }
 
 /// A configuration that cannot be meant.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct ConfigurationRefusalTests {
+@Suite(.serialized) struct ConfigurationRefusalTests {
   @Test(arguments: [
     ("seed: 1\ntrain:\n  stepz: 5\n", ["bad.yaml:3", "train.stepz", "train.steps"]),
     ("model:\n  heads: many\n", ["bad.yaml:2", "model.heads", "many"]),
@@ -85,7 +85,7 @@ extension Outcome {
 }
 
 /// Text and shards that are not what they should be.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct DataRefusalTests {
+@Suite(.serialized) struct DataRefusalTests {
   private let scratch: Scratch
 
   init() throws { scratch = try Scratch() }

@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 /// What an interruption changes: nothing.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct RestartTests {
+@Suite(.serialized) struct RestartTests {
   private static let steps = 100
 
   /// The run that nobody interrupts.

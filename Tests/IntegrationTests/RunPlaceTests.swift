@@ -4,7 +4,7 @@ import Foundation
 import Testing
 
 /// Places where a run cannot live, or cannot grow.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct RunPlaceTests {
+@Suite(.serialized) struct RunPlaceTests {
   private let scratch: Scratch
 
   init() throws { scratch = try Scratch() }

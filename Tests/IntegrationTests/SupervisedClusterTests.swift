@@ -5,7 +5,7 @@ import Testing
 /// A supervised run across hosts ends by itself with the bytes of one rank, whatever becomes of the
 /// other hosts.
 @Suite(
-  .serialized, .timeLimit(.minutes(20)),
+  .serialized,
   .enabled(if: Hosts.isPermitted, "SKIPPED: network namespaces are not permitted here"))
 struct SupervisedClusterTests {
   private static let steps = 400

@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 /// From text to text: the copy task, whose right answers are known.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct TranslationTests {
+@Suite(.serialized) struct TranslationTests {
   private func lines(_ path: String) throws -> [Substring] {
     try String(contentsOfFile: path, encoding: .utf8).split(
       separator: "\n", omittingEmptySubsequences: false)

@@ -4,7 +4,7 @@ import MessagingProbe
 import Synchronization
 import Testing
 
-@Suite(.timeLimit(.minutes(10))) struct CheckedCommunicatorTests {
+@Suite struct CheckedCommunicatorTests {
   @Test func everyOperationGivesWhatItMust() throws {
     _ = try withRanks(4, nodes: [1, 3]) { communicator in
       try checkEveryOperation(of: CheckedCommunicator(communicator))

@@ -2,7 +2,7 @@ import Testing
 
 /// Hosts joined by a network, as far as MPI can tell.
 @Suite(
-  .serialized, .timeLimit(.minutes(15)),
+  .serialized,
   .enabled(if: Probe.isClusterPermitted, "network namespaces are not permitted here"))
 struct ClusterTests {
   @Test(arguments: ["2,1,1", "1,1", "1,3"]) func everyHostIsANode(layout: String) throws {

@@ -1,7 +1,7 @@
 import Testing
 
 /// MPI starts once a process and never inside the test runner: the probe runs under mpirun.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct MPICommunicatorTests {
+@Suite(.serialized) struct MPICommunicatorTests {
   @Test(arguments: [1, 2, 3, 5]) func everyOperationGivesWhatItMust(ranks: Int) throws {
     let outcome = try Probe.mpirun(ranks, ["check"])
     #expect(outcome.exitCode == 0, "\(outcome.error)")

@@ -4,7 +4,7 @@ import Tensors
 import Testing
 
 /// Messages through node memory, on threads, where every mistake is noticed.
-@Suite(.timeLimit(.minutes(10))) struct NodeMailboxTests {
+@Suite struct NodeMailboxTests {
   private static let routes = [
     NodeMailboxes.Route(sender: 0, receiver: 1, channel: 3),
     NodeMailboxes.Route(sender: 1, receiver: 0, channel: 4),

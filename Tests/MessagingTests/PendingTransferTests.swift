@@ -4,7 +4,7 @@ import Tensors
 import Testing
 
 /// Transfers and counters that ranks wait for later, on threads, where every mistake is noticed.
-@Suite(.timeLimit(.minutes(10))) struct PendingTransferTests {
+@Suite struct PendingTransferTests {
   @Test func aSendIsDoneWhenItIsReceivedAndNotBefore() throws {
     let answers = try withRanks(2) { communicator in
       let room = FloatBuffer(count: 3)

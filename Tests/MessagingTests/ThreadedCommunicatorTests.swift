@@ -4,7 +4,7 @@ import MessagingProbe
 import Tensors
 import Testing
 
-@Suite(.timeLimit(.minutes(10))) struct ThreadedCommunicatorTests {
+@Suite struct ThreadedCommunicatorTests {
   @Test(arguments: [1, 2, 3, 5, 8]) func everyOperationGivesWhatItMust(ranks: Int) throws {
     let seen = try withRanks(ranks) { communicator in
       try checkEveryOperation(of: communicator)

@@ -6,7 +6,7 @@ import Tensors
 import Testing
 
 /// The promise of the product: ranks, nodes and stages are not inputs of a step.
-@Suite(.timeLimit(.minutes(5))) struct LockstepTests {
+@Suite struct LockstepTests {
   /// Everything a job can see after some steps.
   private struct Result: Sendable {
     var norms: [UInt64] = []

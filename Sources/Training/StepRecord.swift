@@ -19,6 +19,9 @@ package struct StepRecord: Equatable, Sendable {
   /// Of all parameters after the step, where it was computed.
   package var weightsDigest: String?
   package var secondsLeft: Double?
+  /// What the exchange of gradients added to the step on rank 0 beyond what hid behind the
+  /// backward pass, waiting for slower ranks included.
+  package var exposedExchangeSeconds: Double?
 
   package init(
     step: Int, totalSteps: Int, epoch: Double, loss: Double, crossEntropy: Double? = nil,
@@ -59,6 +62,7 @@ package struct StepRecord: Equatable, Sendable {
     deterministicFields + [
       .init("weights_digest", weightsDigest.map { .string($0) } ?? .null),
       .init("tokens_per_second", .number(tokensPerSecond)),
+      .init("exposed_exchange_seconds", exposedExchangeSeconds.map { .number($0) } ?? .null),
       .init("seconds_left", secondsLeft.map { .number($0) } ?? .null),
     ]
   }

@@ -125,13 +125,14 @@ package final class Trainer {
     let digest = try engine.weightsDigest()
     guard let directory else { return }
     let speed = pace.lap(step: progress.step, of: configuration.train.steps)
-    let record = StepRecord(
+    var record = StepRecord(
       step: progress.step, totalSteps: configuration.train.steps,
       epoch: Double(progress.position) / Double(inputs.loader.pairCount), loss: outcome.loss,
       crossEntropy: outcome.crossEntropy, learningRate: learningRate,
       gradientNorm: outcome.gradientNorm, tokens: plan.targetTokens,
       tokensPerSecond: speed.tokensPerSecond,
       weightsDigest: digest.description, secondsLeft: speed.secondsLeft)
+    record.exposedExchangeSeconds = engine.phases.exchange
     directory.events.append(record)
     observer.stepped(record)
     if !outcome.isUpdated {

@@ -167,13 +167,14 @@ import Testing
 
   @Test func dyingAgainAndAgainItGivesUp() throws {
     let run = try run(["checkpoint.every=1000"])
-    // Not at one step, which would be called a program error before the restarts are used up.
+    // At another step each time: three deaths at one the supervisor calls a program error, as it
+    // also may when it has not heard of a step yet.
     let faults = (1...6).map { "forward:\(20 + 10 * $0):1:kill@\($0)" }.joined(separator: ",")
     let job = try run.start(.supervised(2), faults: faults)
     let outcome = try job.outcome(deadlineSeconds: 300)
     #expect(outcome.exitCode == ExitCode.internal.rawValue, "\(outcome.error)")
     #expect(outcome.error.contains("given up"))
-    #expect(run.supervisorLines("death").count == 6)
+    #expect((3...6).contains(run.supervisorLines("death").count))
     #expect(run.supervisorLines("verdict").count == 1)
     try expectNothingIsLeft()
   }

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Core
 import Foundation
-import HDF5
 
 /// Runs a command and gives the process its last line and its exit code: the only place where an
 /// error becomes words on the terminal.

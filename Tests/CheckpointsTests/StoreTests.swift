@@ -236,6 +236,20 @@ import Testing
     }
   }
 
+  @Test func whatAKilledSaveLeftInSharedMemoryIsRemovedOnceItIsOld() throws {
+    try #require(access("/dev/shm", W_OK) == 0)
+    let paths = ["old", "new"].map { "/dev/shm/lockstep-skeleton-0-\($0)-\(UUID().uuidString).h5" }
+    defer { for path in paths { unlink(path) } }
+    for path in paths { try FileSystem.writeAtomically([1], to: path) }
+    let hourAgo = Date.now.addingTimeInterval(-3600)
+    try FileManager.default.setAttributes([.modificationDate: hourAgo], ofItemAtPath: paths[0])
+    try withTemporaryFolder { folder in
+      _ = try CheckpointStore(folder: folder).save(
+        tinyHeader(step: 1), layout: tinyLayout(), from: KnownState())
+    }
+    #expect(paths.map(FileSystem.exists) == [false, true])
+  }
+
   @Test func h5dumpReadsACheckpoint() throws {
     try withTemporaryFolder { folder in
       let saved = try CheckpointStore(folder: folder).save(

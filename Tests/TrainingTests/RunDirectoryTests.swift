@@ -18,6 +18,17 @@ private func lines(_ path: String) throws -> [String] {
 }
 
 @Suite struct RunDirectoryTests {
+  @Test func aLaunchNumberThatCannotBeReadIsNotMissing() throws {
+    try withTemporaryFolder { folder in
+      #expect(try RunDirectory.lastIncarnation(folder + "/incarnation") == 0)
+      // Permissions do not stop root; a file in the place of the folder does.
+      try FileSystem.writeAtomically([1], to: folder + "/run")
+      #expect(throws: Failure.self) {
+        try RunDirectory.lastIncarnation(folder + "/run/incarnation")
+      }
+    }
+  }
+
   @Test func everyLaunchIsAHigherIncarnation() throws {
     try withTemporaryFolder { folder in
       for expected in 1...3 {

@@ -4,8 +4,9 @@ import Synchronization
 /// A named place in a run where a test can make one rank misbehave, at an exact step: killed,
 /// frozen, with a bit of its memory flipped.
 ///
-/// `LOCKSTEP_FAULT=point:step:rank:action`, several separated by commas; rank -1 is every rank, and
-/// `@N` behind the action lets it happen in the N-th launch of the run only. Each happens once a
+/// `LOCKSTEP_FAULT=point:step:rank:action`, several separated by commas; rank -1 is every rank, step
+/// -1 the first that comes, and `@N` behind the action lets it happen in the N-th launch of the run
+/// only. Each happens once a
 /// process and says so on stderr first. Cost without the variable: one load.
 package enum FaultPoint: String, CaseIterable, Sendable {
   /// Before anything of the run is opened; its step is 0.
@@ -24,6 +25,10 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   case evaluate
   /// Before the state after a step is saved.
   case save
+  /// Before this rank writes its part of a checkpoint.
+  case write
+  /// When every part of a checkpoint is on disk and none can be seen; on rank 0.
+  case publish
 
   /// What the caller does itself, because only it can.
   package enum Effect: String, CaseIterable, Sendable {
@@ -52,6 +57,7 @@ package enum FaultPoint: String, CaseIterable, Sendable {
     }
 
     package let point: FaultPoint
+    /// -1 is the first that comes.
     package let step: Int
     /// -1 is every rank.
     package let rank: Int
@@ -98,7 +104,9 @@ package enum FaultPoint: String, CaseIterable, Sendable {
   private func act(step: Int) -> Effect? {
     let (fault, flip) = Self.state.withLock { state -> (Fault?, (@Sendable () -> Void)?) in
       guard
-        let index = state.faults.firstIndex(where: { $0.point == self && $0.step == step })
+        let index = state.faults.firstIndex(where: {
+          $0.point == self && [-1, step].contains($0.step)
+        })
       else { return (nil, nil) }
       return (state.faults.remove(at: index), state.flip)
     }
@@ -139,7 +147,8 @@ extension FaultPoint {
     let incarnation = halves.count == 2 ? Int(halves[1]) : nil
     guard halves.count <= 2, (halves.count == 2) == (incarnation != nil), words.count >= 4,
       let point = FaultPoint(rawValue: words[0]), let step = Int(words[1]),
-      let rank = Int(words[2]), rank >= -1, let action = action(Array(words[3...])),
+      let rank = Int(words[2]), step >= -1, rank >= -1,
+      let action = action(Array(words[3...])),
       isPossible(action, at: point)
     else { return nil }
     return Fault(point: point, step: step, rank: rank, action: action, incarnation: incarnation)

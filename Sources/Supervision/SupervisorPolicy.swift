@@ -30,7 +30,7 @@ package struct SupervisorPolicy: Equatable, Sendable {
   package var restartBudget = 5
   /// So many deaths of one cause at one step are a program error that no restart heals.
   package var identicalDeaths = 3
-  package var shortestDelay = 1.0
+  package var shortestDelay = 0.25
   package var longestDelay = 60.0
   /// Fewer ranks than this are not worth starting.
   package var minimumRanks = 1
@@ -39,12 +39,13 @@ package struct SupervisorPolicy: Equatable, Sendable {
 
   package init() {}
 
-  /// Before the n-th restart without progress, from 1: doubling from the shortest to the longest,
-  /// times a random half to whole, so that jobs that died together do not return together.
+  /// Before the n-th restart without progress, from 1: four times the one before, from the shortest
+  /// to the longest, times a random half to whole, so that jobs that died together do not return
+  /// together. One death costs next to nothing; five outlast what comes and goes in a minute.
   func delay(attempt: Int, draw: Int) -> Double {
-    let doubled = shortestDelay * Double(1 << min(max(0, attempt - 1), 20))
+    let grown = shortestDelay * Double(1 << min(2 * max(0, attempt - 1), 20))
     let stream = RandomStream(seed: seed, purpose: .sampling, site: 0)
-    return min(longestDelay, doubled) * (0.5 + 0.5 * stream.uniform(at: draw))
+    return min(longestDelay, grown) * (0.5 + 0.5 * stream.uniform(at: draw))
   }
 }
 

@@ -219,11 +219,17 @@ import Testing
   func killedAtAnyPointTheNextLaunchGoesOn(point: FaultPoint) throws {
     let scratch = try Scratch()
     let run = try TinyRun(["checkpoint.every=10"], steps: Self.steps, in: scratch)
-    let step = point == .start ? 0 : [.evaluate, .save].contains(point) ? 10 : 7
-    let outcome = try run.train(.mpirun(2), faults: "\(point.rawValue):\(step):1:kill@1")
+    let step =
+      switch point {
+      case .start: 0
+      case .evaluate, .save, .write, .publish: 10
+      case .load, .forward, .backward, .exchange, .update: 7
+      }
+    let fault = "\(point):\(step):\(point == .publish ? 0 : 1):kill@1"
+    let outcome = try run.train(.mpirun(2), faults: fault)
     #expect(outcome.exitCode == 128 + SIGKILL, "\(outcome.error)")
-    #expect(outcome.error.contains("fault point \(point.rawValue), step \(step): kill"))
-    let again = try run.train(.mpirun(2), faults: "\(point.rawValue):\(step):1:kill@1")
+    #expect(outcome.error.contains("fault point \(point), step \(step): kill"))
+    let again = try run.train(.mpirun(2), faults: fault)
     #expect(again.exitCode == 0, "\(again.error)")
     #expect(try run.result().differences(from: Self.undisturbed.get()) == [])
   }

@@ -186,8 +186,10 @@ package final class CheckpointWriter {
     guard let attempt else { return }
     // The snapshot must outlive the thread, whatever becomes of the writer.
     let (pieces, isCancelled, snapshot) = (attempt.pieces, attempt.isCancelled, snapshot)
+    let step = attempt.step
     work = Background(on: thread) { () throws(Failure) in
-      try withExtendedLifetime(snapshot) { () throws(Failure) in
+      FaultPoint.write.reached(step: step)
+      return try withExtendedLifetime(snapshot) { () throws(Failure) in
         .written(try draft.write(pieces) { isCancelled.isSet })
       }
     }
@@ -204,6 +206,7 @@ package final class CheckpointWriter {
     let skeleton = attempt.blocks
     work = Background(on: thread) { () throws(Failure) in
       let tensors = draft.spans.values.joined().sorted { $0.offset < $1.offset }
+      FaultPoint.publish.reached(step: header.step)
       let blocks = skeleton + parts.flatMap { [Manifest.Block](decoding: $0, tensors: tensors) }
       var saved = try publication.store.publish(draft, header, blocks, since: stopwatch)
       do throws(Failure) {

@@ -141,7 +141,7 @@ struct ShardReader: ~Copyable {
         "\(path): expected the shard with XXH3 \(entry.digest), found \(digest); it was"
           + " changed or damaged, prepare the data again")
     }
-    let file = try StoredFile(sharing: opened)
+    let file = try StoredFile(sharing: opened, digest: digest)
     typealias Attribute = ShardFormat.Attribute
     for (name, text) in [
       (Attribute.format, ShardFormat.name), (Attribute.split, split.rawValue),

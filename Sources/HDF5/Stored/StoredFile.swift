@@ -27,11 +27,16 @@ package final class StoredFile: Sendable {
   }
 
   /// Looks at a file that is open already: the same bytes whatever its name means meanwhile.
-  package convenience init(sharing file: borrowing OpenFile) throws(Failure) {
-    try self.init(try file.duplicate())
+  ///
+  /// - Parameter digest: of all its bytes, when they have just been read: what was found in a file
+  ///   of this digest before is not looked for again.
+  package convenience init(
+    sharing file: borrowing OpenFile, digest: Digest? = nil
+  ) throws(Failure) {
+    try self.init(try file.duplicate(), digest: digest)
   }
 
-  private init(_ file: consuming OpenFile) throws(Failure) {
+  private init(_ file: consuming OpenFile, digest: Digest? = nil) throws(Failure) {
     path = file.path
     byteCount = try file.byteCount()
     guard byteCount > 0 else {
@@ -42,7 +47,13 @@ package final class StoredFile: Sendable {
     guard start == StoredFile.signature else {
       throw Failure(.badData, "\(path): is not an HDF5 file, or its first bytes are damaged")
     }
-    let structure = try StructureRequest.structure(of: file)
+    let structure: Structure
+    if let known = digest.flatMap({ KnownStructures.structure(of: $0) }) {
+      structure = known
+    } else {
+      structure = try StructureRequest.structure(of: file)
+      if let digest { KnownStructures.remember(structure, of: digest) }
+    }
     objects = try StoredFile.checked(structure, path: path, byteCount: byteCount)
     places = Dictionary(uniqueKeysWithValues: objects.enumerated().map { ($1.path, $0) })
     self.file = file

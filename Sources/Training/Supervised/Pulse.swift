@@ -57,7 +57,19 @@ package enum Pulse {
       if silent > deadManSeconds || isSuperseded.load(ordering: .relaxed) {
         endOrphaned(launch)
       }
-      usleep(UInt32(Heartbeat.intervalSeconds * 1e6))
+      waitForNextBeat(after: reading)
+    }
+  }
+
+  /// The usual interval, or until the first step of this launch is done: it is what a supervisor
+  /// waits for after a death.
+  private static func waitForNextBeat(after told: StepBeacon.Reading) {
+    let isBeforeFirstStep = told.step <= max(0, told.resumedStep)
+    let slices = isBeforeFirstStep ? 25 : 1
+    for _ in 0..<slices {
+      usleep(UInt32(Heartbeat.intervalSeconds * 1e6) / UInt32(slices))
+      let reading = StepBeacon.reading
+      if isBeforeFirstStep, reading.step > max(0, reading.resumedStep) { return }
     }
   }
 

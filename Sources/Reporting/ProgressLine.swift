@@ -2,40 +2,68 @@ import Core
 import Foundation
 import Training
 
-/// The lines a run shows while it trains: plain text, a whole line each, so that they read the same
-/// on a terminal, through mpirun and in a file.
+/// The lines a run shows while it trains: a whole line each, so that they read the same on a
+/// terminal, through mpirun and in a file.
 package enum ProgressLine {
   /// `step    50/600  epoch  1.20  loss  6.2140  ppl   499.70  lr 3.50e-04  |grad|  1.320    4,402
-  /// tok/s  9f3ac1d2     4m16s left`, in columns that keep their place.
-  package static func text(_ record: StepRecord) -> String {
+  /// tok/s  9f3ac1d2     4m16s left`, in columns that keep their place; what a narrow terminal has
+  /// no room for is left out, the least wanted first.
+  package static func text(_ record: StepRecord, on terminal: Terminal = .plain) -> String {
     let total = String(record.totalSteps)
     var columns = [
-      "step \(padded(String(record.step), total.count))/\(total)",
-      "epoch \(padded(fixed(record.epoch, 2), 6))",
-      "loss \(padded(fixed(record.loss, 4), 7))",
-      "ppl \(padded(perplexity(record.perplexity), 9))",
-      "lr \(padded(scientific(record.learningRate), 8))",
-      "|grad| \(padded(fixed(record.gradientNorm, 3), 7))",
-      "\(padded(grouped(record.tokensPerSecond), 7)) tok/s",
+      Column(
+        "step \(padded(String(record.step), total.count))/\(total)", rank: 0, style: .bold),
+      Column("epoch \(padded(fixed(record.epoch, 2), 6))", rank: 6),
+      Column("loss \(padded(fixed(record.loss, 4), 7))", rank: 1),
+      Column("ppl \(padded(perplexity(record.perplexity), 9))", rank: 4),
+      Column("lr \(padded(scientific(record.learningRate), 8))", rank: 5),
+      Column("|grad| \(padded(fixed(record.gradientNorm, 3), 7))", rank: 7),
+      Column("\(padded(grouped(record.tokensPerSecond), 7)) tok/s", rank: 3),
     ]
-    if let digest = record.weightsDigest { columns.append(String(digest.prefix(8))) }
-    if let left = record.secondsLeft {
-      columns.append("\(padded(duration(left), 6)) left")
+    if let digest = record.weightsDigest {
+      columns.append(Column(String(digest.prefix(8)), rank: 8, style: .dim))
     }
-    return columns.joined(separator: "  ")
+    if let left = record.secondsLeft {
+      columns.append(Column("\(padded(duration(left), 6)) left", rank: 2))
+    }
+    while let width = terminal.columns, columns.count > 1,
+      columns.map(\.text.count).reduce(2 * (columns.count - 1), +) > width
+    {
+      let last = columns.indices.max { columns[$0].rank < columns[$1].rank } ?? 0
+      columns.remove(at: last)
+    }
+    return columns.map { column in
+      column.style.map { terminal.styled(column.text, $0) } ?? column.text
+    }.joined(separator: "  ")
+  }
+
+  private struct Column {
+    var text: String
+    /// 0 is shown in any case; the highest is the first to go.
+    var rank: Int
+    var style: Terminal.Style?
+
+    init(_ text: String, rank: Int, style: Terminal.Style? = nil) {
+      self.text = text
+      self.rank = rank
+      self.style = style
+    }
   }
 
   /// `valid step 100  loss 5.1020  ppl 164.35  2,048 tokens in 0.8s`.
-  package static func text(_ record: ValidationRecord) -> String {
-    return "valid after step \(record.step)  loss \(fixed(record.loss, 4))"
+  package static func text(
+    _ record: ValidationRecord, on terminal: Terminal = .plain
+  ) -> String {
+    terminal.styled("valid", .cyan) + " after step \(record.step)  loss \(fixed(record.loss, 4))"
       + "  ppl \(perplexity(record.perplexity))"
       + "  (\(grouped(Double(record.tokens))) tokens in \(duration(record.seconds)))"
   }
 
   /// `saved checkpoints/step-000000100 (17.3 MB in 0.1s)`, or why it could not be.
-  package static func text(_ record: SaveRecord) -> String {
+  package static func text(_ record: SaveRecord, on terminal: Terminal = .plain) -> String {
     if let problem = record.problem {
-      return "NOT saved after step \(record.step), training goes on: \(problem)"
+      return terminal.styled("NOT saved", .red)
+        + " after step \(record.step), training goes on: \(problem)"
     }
     return "saved \(record.path) (\(bytes(record.byteCount)) in \(duration(record.seconds)))"
   }

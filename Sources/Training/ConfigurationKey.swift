@@ -4,6 +4,8 @@ package struct ConfigurationKey: Sendable {
   enum Effect: Sendable {
     /// Decides what a step computes: a run keeps it for life.
     case binding
+    /// Decides the learning rate: may change where somebody says so.
+    case schedule
     /// Decides how long, how often, where: may change from launch to launch.
     case free
   }
@@ -141,17 +143,19 @@ extension ConfigurationKey {
       "Longer gradients are scaled down to this global norm; 0 leaves them."),
     .init(
       "schedule.kind", \.schedule.kind, .choice,
-      "noam is the paper's; the others rise linearly to peak, then go their way."),
+      "noam is the paper's; the others rise linearly to peak, then go their way.", .schedule),
     .init(
       "schedule.warmup_steps", \.schedule.warmupSteps, .integer(1...1_000_000_000),
-      "Steps of linear rise."),
-    .init("schedule.factor", \.schedule.factor, .positive, "Scales noam, which needs no peak."),
+      "Steps of linear rise.", .schedule),
+    .init(
+      "schedule.factor", \.schedule.factor, .positive, "Scales noam, which needs no peak.",
+      .schedule),
     .init(
       "schedule.peak", \.schedule.peak, .orNull(.positive),
-      "Learning rate at the end of the rise; noam computes its own (null)."),
+      "Learning rate at the end of the rise; noam computes its own (null).", .schedule),
     .init(
       "schedule.final", \.schedule.final, .notNegative,
-      "Learning rate at the last step of linear and cosine."),
+      "Learning rate at the last step of linear and cosine.", .schedule),
     .init("precision.compute", \.precision.compute, .choice, "Of activations and gradients."),
   ]
 

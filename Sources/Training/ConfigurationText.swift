@@ -25,8 +25,7 @@ extension RunConfiguration {
     package let key: String
     package let saved: String
     package let now: String
-    /// The run cannot be continued with the new value.
-    package let isBinding: Bool
+    let effect: ConfigurationKey.Effect
 
     package var description: String { "\(key): \(saved) -> \(now)" }
   }
@@ -38,22 +37,34 @@ extension RunConfiguration {
       guard before != now else { return nil }
       let endsSchedule = key.path == "train.steps" && scheduleEndsWithTraining
       return Difference(
-        key: key.path, saved: before, now: now, isBinding: key.effect == .binding || endsSchedule)
+        key: key.path, saved: before, now: now, effect: endsSchedule ? .schedule : key.effect)
     }
   }
 
   /// Checks that a run saved under `saved` may go on under this configuration.
   ///
-  /// Throws: `Failure` (.configuration) listing every binding key as `key: saved -> now`.
-  package func requireContinuation(of saved: RunConfiguration, at run: String) throws(Failure) {
-    let binding = differences(from: saved).filter(\.isBinding)
-    guard binding.isEmpty else {
-      let list = binding.map(\.description).joined(separator: ", ")
+  /// - Parameter takesSchedule: whether the learning rate may be another from here on.
+  /// Returns: what changes of the learning rate.
+  /// Throws: `Failure` (.configuration) listing what may not change as `key: saved -> now`.
+  @discardableResult
+  package func requireContinuation(
+    of saved: RunConfiguration, at run: String, takesSchedule: Bool = false
+  ) throws(Failure) -> [Difference] {
+    let differences = differences(from: saved)
+    let schedule = differences.filter { $0.effect == .schedule }
+    let refused = differences.filter {
+      $0.effect == .binding || $0.effect == .schedule && !takesSchedule
+    }
+    guard refused.isEmpty else {
+      let list = refused.map(\.description).joined(separator: ", ")
+      let isOnlySchedule = refused.allSatisfy { $0.effect == .schedule }
       throw Failure(
         .configuration,
-        "\(run): a run keeps what decides its steps, but these changed: \(list);"
-          + " change them back or start a new run directory")
+        "\(run): a run keeps what decides its steps, but these changed: \(list); change them back,"
+          + (isOnlySchedule ? " go on with another learning rate by --new-schedule," : "")
+          + " or start a new run directory")
     }
+    return schedule
   }
 
   /// Linear and cosine reach their end at the last step, so another end is another schedule.

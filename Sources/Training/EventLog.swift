@@ -7,6 +7,8 @@ package enum EventKind: String, Sendable, CaseIterable {
   /// A launch; everything after it up to the next belongs to its incarnation.
   case start
   case step, validation, save, fault, stop, end
+  /// From here on the learning rate is another.
+  case change
   /// What the supervisor did: the field `what` says which of its decisions it was.
   case supervisor
 }

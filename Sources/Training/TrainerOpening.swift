@@ -11,10 +11,12 @@ extension Trainer {
   /// Opens data and run directory and takes the newest checkpoint that verifies, or initial
   /// weights.
   ///
+  /// - Parameter takesSchedule: whether a run may go on with another learning rate than it was
+  ///   saved with.
   /// Collective. Throws: the same `Failure` on every rank, so that one of them can report it.
   package static func open(
-    _ configuration: RunConfiguration, run root: String, commandLine: [String],
-    communicator: any Communicator, observer: any TrainingObserver
+    _ configuration: RunConfiguration, run root: String, takesSchedule: Bool = false,
+    commandLine: [String], communicator: any Communicator, observer: any TrainingObserver
   ) throws(Failure) -> Trainer {
     try checkRanks(configuration, communicator.size)
     let paths = RunPaths(root: root)
@@ -43,7 +45,11 @@ extension Trainer {
     }
     let store = CheckpointStore(folder: paths.checkpoints)
     let resumed = try resume(
-      configuration, root: root, inputs, engine, store, communicator, observer, directory)
+      inputs, engine, store, communicator, observer, directory
+    ) { (checkpoint: Checkpoint) throws(Failure) in
+      try requireContinuation(
+        configuration, inputs, of: checkpoint, root: root, takesSchedule: takesSchedule)
+    }
     if resumed == nil {
       for range in engine.weightsToFill {
         inputs.model.layout.initialize(engine.weights, in: range, seed: configuration.seed)
@@ -96,10 +102,11 @@ extension Trainer {
   /// Restores the newest checkpoint that verifies; nil in a new run.
   ///
   /// Collective: rank 0 chooses and checks, then every rank reads.
+  /// - Parameter changes: refuses a checkpoint that does not fit; what it returns is told.
   private static func resume(
-    _ configuration: RunConfiguration, root: String, _ inputs: RunInputs, _ engine: StepEngine,
-    _ store: CheckpointStore, _ communicator: any Communicator,
-    _ observer: any TrainingObserver, _ directory: RunDirectory?
+    _ inputs: RunInputs, _ engine: StepEngine, _ store: CheckpointStore,
+    _ communicator: any Communicator, _ observer: any TrainingObserver, _ directory: RunDirectory?,
+    changes: (Checkpoint) throws(Failure) -> [RunConfiguration.Difference]
   ) throws(Failure) -> Resumed? {
     let newest = try communicator.together { () throws(Failure) -> Checkpoint? in
       guard let directory else { return nil }
@@ -108,7 +115,15 @@ extension Trainer {
         observer.noticed(line)
       }
       guard let found else { return nil }
-      try requireContinuation(configuration, inputs, of: found, root: root)
+      let changes = try changes(found).map(\.description)
+      if !changes.isEmpty {
+        let step = found.header.step
+        directory.events.append(
+          .change,
+          [.init("step", .integer(step)), .init("changes", .array(changes.map { .string($0) }))])
+        observer.noticed(
+          "another learning rate after step \(step): \(changes.joined(separator: ", "))")
+      }
       reportKernelChange(found, observer)
       return found
     }
@@ -125,8 +140,9 @@ extension Trainer {
   }
 
   private static func requireContinuation(
-    _ configuration: RunConfiguration, _ inputs: RunInputs, of checkpoint: Checkpoint, root: String
-  ) throws(Failure) {
+    _ configuration: RunConfiguration, _ inputs: RunInputs, of checkpoint: Checkpoint,
+    root: String, takesSchedule: Bool
+  ) throws(Failure) -> [RunConfiguration.Difference] {
     let header = checkpoint.header
     guard header.tokenizerDigest == inputs.dataset.tokenizer.digest else {
       throw Failure(
@@ -144,7 +160,8 @@ extension Trainer {
     }
     let saved = try RunConfiguration.decode(
       yaml: header.configurationYAML, name: "\(checkpoint.path)/checkpoint.h5:/configuration/yaml")
-    try configuration.requireContinuation(of: saved, at: root)
+    return try configuration.requireContinuation(
+      of: saved, at: root, takesSchedule: takesSchedule)
   }
 
   /// Other kernels round differently: the run goes on, but not bit by bit as it would have.

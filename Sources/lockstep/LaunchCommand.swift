@@ -1,6 +1,7 @@
 import ArgumentParser
 import Core
 import Foundation
+import Reporting
 import Supervision
 import Training
 
@@ -51,6 +52,9 @@ struct LaunchCommand: ParsableCommand {
 
   @Option(name: .customLong("run"), help: "The run directory; made if it does not exist.")
   var runPath: String
+
+  @Flag(help: "Go on with another learning rate (schedule.*) than the run was saved with.")
+  var newSchedule = false
 
   func validate() throws {
     guard ranks ?? 1 > 0 else { throw ValidationError("-np must be positive.") }
@@ -105,12 +109,13 @@ struct LaunchCommand: ParsableCommand {
     let isOneHost = hosts.allSatisfy(\.isLocal)
     return LaunchLine.Job(
       launcher: launcher,
-      program: [binary, "train", config] + overrides + ["--run", runPath],
+      program: [binary, "train", config] + overrides + ["--run", runPath]
+        + (newSchedule ? ["--new-schedule"] : []),
       hosts: hosts, namedSlots: named?.reduce(0) { $0 + $1.slots }, agent: agent,
       temporaryFolder: environment["TMPDIR"] ?? "/tmp",
       sharedMemoryFolder: isOneHost && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : nil,
       environment: environment, isRoot: geteuid() == 0, cores: Processors.cores,
-      processors: Processors.usable, terminal: Self.terminal(environment))
+      processors: Processors.usable, terminal: Terminal.current().variables)
   }
 
   /// The hosts somebody named: on the command line, in a file, or Slurm.
@@ -135,18 +140,5 @@ struct LaunchCommand: ParsableCommand {
     }
     for index in 0..<left { counts[index % hosts.count] += 1 }
     return zip(hosts, counts).filter { $1 > 0 }.map { JobHost(name: $0.name, slots: $1) }
-  }
-
-  /// Ranks cannot see the supervisor's terminal: mpirun gives each a pseudo-terminal of no size.
-  private static func terminal(_ environment: [String: String]) -> [String: String] {
-    var size = winsize()
-    let isTerminal = isatty(STDOUT_FILENO) == 1
-    var result: [String: String] = [:]
-    if isTerminal, ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 {
-      result["COLUMNS"] = String(size.ws_col)
-    }
-    let isPlain = !isTerminal || environment["NO_COLOR"] != nil || environment["TERM"] == "dumb"
-    result["LOCKSTEP_COLOR"] = isPlain ? "never" : "always"
-    return result
   }
 }

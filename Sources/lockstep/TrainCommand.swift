@@ -28,6 +28,9 @@ struct TrainCommand: ParsableCommand {
   @Option(name: .customLong("run"), help: "The run directory; made if it does not exist.")
   var runPath: String
 
+  @Flag(help: "Go on with another learning rate (schedule.*) than the run was saved with.")
+  var newSchedule = false
+
   func run() throws {
     // What is wrong is said once all ranks have found each other, and then by one of them.
     let kernels = Result { () throws(Failure) in try prepareKernels(config, overrides) }
@@ -43,7 +46,8 @@ struct TrainCommand: ParsableCommand {
         return try RunConfiguration.load(path: config, overrides: overrides)
       }
       trainer = try Trainer.open(
-        configuration, run: runPath, commandLine: CommandLine.arguments, communicator: communicator,
+        configuration, run: runPath, takesSchedule: newSchedule,
+        commandLine: CommandLine.arguments, communicator: communicator,
         observer: TrainingConsole(isSilent: !isFirst))
     } catch {
       // Every rank knows the same failure; one of them says it.
@@ -120,17 +124,22 @@ func prepareKernels(_ name: String? = nil) throws(Failure) {
 /// Prints what a run tells; the ranks but the first are silent.
 struct TrainingConsole: TrainingObserver {
   let isSilent: Bool
+  private let terminal = Terminal.current()
+
+  init(isSilent: Bool) { self.isSilent = isSilent }
 
   func began(_ description: RunDescription) {
     StepBeacon.began(after: description.resumedStep ?? 0)
     for line in StartBanner.lines(description) { say(line) }
   }
 
-  func stepped(_ record: StepRecord) { say(ProgressLine.text(record)) }
-  func validated(_ record: ValidationRecord) { say(ProgressLine.text(record)) }
+  func stepped(_ record: StepRecord) { say(ProgressLine.text(record, on: terminal)) }
+  func validated(_ record: ValidationRecord) {
+    say(ProgressLine.text(record, on: terminal))
+  }
   func saved(_ record: SaveRecord) {
     if record.problem == nil { StepBeacon.saved(step: record.step) }
-    say(ProgressLine.text(record))
+    say(ProgressLine.text(record, on: terminal))
   }
   func noticed(_ line: String) { CommandLineEntry.say(isSilent ? nil : line) }
 

@@ -66,6 +66,32 @@ import Testing
     try expectUninterrupted(run.finish(launch))
   }
 
+  @Test func theLearningRateMayChangeIfSomebodySaysSo() throws {
+    let scratch = try Scratch()
+    func changed(_ flags: [String], _ name: String) throws -> TinyRun {
+      try TinyRun(["schedule.warmup_steps=30"] + flags, name: name, in: scratch)
+    }
+    try TinyRun(steps: 10, name: "a", in: scratch).finish()
+    try FileManager.default.copyItem(atPath: scratch.path + "/a", toPath: scratch.path + "/b")
+    let refused = try changed([], "a").train(.mpirun(2))
+    refused.expectRefusal(
+      .configuration, naming: ["schedule.warmup_steps: 10 -> 30", "--new-schedule"])
+
+    let one = try changed(["--new-schedule"], "a").train()
+    #expect(one.exitCode == 0)
+    #expect(one.error.contains("after step 10: schedule.warmup_steps: 10 -> 30"), "\(one.error)")
+    // From here on it is the run's, and nobody need say it again.
+    let again = try changed([], "b").train(.supervised(3))
+    #expect(again.exitCode == ExitCode.configuration.rawValue)
+    let three = try changed(["--new-schedule"], "b").train(.supervised(3))
+    #expect(three.exitCode == 0, "\(three.error)")
+    #expect(try changed([], "b").train().exitCode == 0)
+    let results = try ["a", "b"].map { try changed([], $0).result() }
+    #expect(results[0].differences(from: results[1]) == [])
+    let unchanged = try TinyRun(name: "c", in: scratch).finish()
+    #expect(results[0].differences(from: unchanged) != [])
+  }
+
   @Test func askedToSaveItSavesAndGoesOn() throws {
     let scratch = try Scratch()
     let run = try TinyRun(["checkpoint.every=1000"], steps: Self.steps, in: scratch)

@@ -16,6 +16,30 @@ import Training
         + "  |grad|   1.320    4,402 tok/s  9f3ac1d2   4m16s left")
   }
 
+  @Test func aNarrowTerminalHasTheMostWanted() {
+    let whole = ProgressLine.text(record)
+    let lines = (1...whole.count + 1).map { width in
+      ProgressLine.text(record, on: Terminal(columns: width, isColored: false))
+    }
+    #expect(lines[whole.count] == whole && lines[whole.count - 1] == whole)
+    #expect(lines[79] == "step  50/600  loss  6.2140  ppl    499.70    4,402 tok/s   4m16s left")
+    #expect(lines[0] == "step  50/600")
+    for (index, line) in lines.enumerated() { #expect(line.count <= max(index + 1, 12)) }
+  }
+
+  @Test func colourTakesNoRoom() {
+    let plain = ProgressLine.text(record, on: Terminal(columns: 100, isColored: false))
+    let colored = ProgressLine.text(record, on: Terminal(columns: 100, isColored: true))
+    #expect(colored == "\u{1b}[1mstep  50/600\u{1b}[0m" + plain.dropFirst("step  50/600".count))
+  }
+
+  @Test func whatTheLauncherSaysCounts() {
+    let wide = Terminal(columns: 132, isColored: true)
+    #expect(Terminal.current(environment: wide.variables) == wide)
+    #expect(Terminal.current(environment: Terminal.plain.variables) == .plain)
+    #expect(Terminal.current(environment: ["OMPI_COMM_WORLD_RANK": "0"]) == .plain)
+  }
+
   @Test func columnsKeepTheirPlace() {
     var late = record
     late.step = 600

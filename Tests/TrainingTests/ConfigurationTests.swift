@@ -161,18 +161,39 @@ let repositoryRoot = URL(fileURLWithPath: #filePath)
     #expect(free.differences(from: saved).count == 7)
     try free.requireContinuation(of: saved, at: "runs/x")
 
-    let binding = try saved.applying(["batch.lanes=4", "model.dropout=0.2", "train.steps=9"])
-    #expect(
-      binding.differences(from: saved).filter(\.isBinding).map(\.description)
-        == ["batch.lanes: 8 -> 4", "model.dropout: 0.1 -> 0.2"])
-    #expect(throws: Failure.self) { try binding.requireContinuation(of: saved, at: "runs/x") }
+    let binding = try saved.applying([
+      "batch.lanes=4", "model.dropout=0.2", "train.steps=9", "schedule.factor=2",
+    ])
+    for takesSchedule in [false, true] {
+      #expect {
+        try binding.requireContinuation(of: saved, at: "runs/x", takesSchedule: takesSchedule)
+      } throws: { error in
+        let message = (error as? Failure)?.message ?? ""
+        return message.contains("batch.lanes: 8 -> 4, model.dropout: 0.1 -> 0.2")
+          && message.contains("schedule.factor") == !takesSchedule && !message.contains("steps:")
+          && !message.contains("--new-schedule")
+      }
+    }
     #expect(saved.differences(from: saved).isEmpty)
+  }
+
+  @Test func theLearningRateChangesIfSomebodySaysSo() throws {
+    let saved = try RunConfiguration.decode(yaml: Self.minimal, name: "c.yaml")
+    let changed = try saved.applying(["schedule.warmup_steps=7", "train.log_every=1"])
+    #expect {
+      try changed.requireContinuation(of: saved, at: "runs/x")
+    } throws: {
+      ($0 as? Failure)?.message.contains("--new-schedule") == true
+    }
+    let changes = try changed.requireContinuation(of: saved, at: "runs/x", takesSchedule: true)
+    #expect(changes.map(\.description) == ["schedule.warmup_steps: 4000 -> 7"])
   }
 
   @Test func theEndOfAScheduleIsPartOfIt() throws {
     let cosine = try RunConfiguration.decode(
       yaml: Self.minimal, name: "c.yaml", overrides: ["schedule.kind=cosine", "schedule.peak=1e-3"])
     let longer = try cosine.applying(["train.steps=200000"])
-    #expect(longer.differences(from: cosine).map(\.isBinding) == [true])
+    #expect(throws: Failure.self) { try longer.requireContinuation(of: cosine, at: "runs/x") }
+    try longer.requireContinuation(of: cosine, at: "runs/x", takesSchedule: true)
   }
 }

@@ -29,12 +29,7 @@ package struct StepBenchmark {
     package var peakResidentBytes: Int
   }
 
-  private let configuration: RunConfiguration
-  private let communicator: any Communicator
-  private let engine: StepEngine
-  private let batches: [MicroBatch]
-  private let bounds: BatchBounds
-  private let length: Int
+  private let synthetic: SyntheticSteps
 
   /// - Parameter length: tokens of each sentence on both sides, end included.
   ///
@@ -43,41 +38,15 @@ package struct StepBenchmark {
     _ configuration: RunConfiguration, vocabularySize: Int, length: Int,
     communicator: any Communicator
   ) throws(Failure) {
-    let microBatches = configuration.batch.lanes * configuration.batch.microBatches
-    let budget = configuration.batch.tokens / microBatches
-    guard budget >= length else {
-      throw Failure(
-        .configuration,
-        "batch.tokens: expected at least \(length * microBatches) for sentences of \(length) tokens"
-          + " in \(microBatches) micro-batches, found \(configuration.batch.tokens)")
-    }
-    self.configuration = configuration
-    self.communicator = communicator
-    self.length = length
-    let sentences = budget / length
-    let all = (0..<microBatches).map { index in
-      Self.microBatch(index, sentences: sentences, length: length, vocabularySize: vocabularySize)
-    }
-    bounds = BatchBounds(all[0])
-    let model = Transformer(
-      configuration.shape(vocabularySize: vocabularySize), longestSequence: length)
-    engine = try StepEngine(
-      model, bounds: bounds, settings: StepEngine.Settings(configuration),
-      communicator: communicator)
-    batches = Array(all[engine.ownMicroBatches])
-    for range in engine.weightsToFill {
-      model.layout.initialize(engine.weights, in: range, seed: configuration.seed)
-    }
-    try communicator.nodeBarrier()
+    synthetic = try SyntheticSteps(
+      configuration, vocabularySize: vocabularySize, length: length, communicator: communicator)
   }
 
   /// Runs one warm-up step and `steps` measured ones.
   ///
   /// Collective.
   package func run(steps: Int) throws(Failure) -> Result {
-    let microBatches = configuration.batch.lanes * configuration.batch.microBatches
-    let targetTokens = bounds.targetTokens * microBatches
-    let schedule = configuration.learningRateSchedule
+    let (engine, communicator) = (synthetic.engine, synthetic.communicator)
     var seconds: [Double] = []
     var products: [Double] = []
     var phases: [StepEngine.Phases] = []
@@ -85,23 +54,23 @@ package struct StepBenchmark {
       try communicator.barrier()
       products.append(Self.productSpeed())
       try communicator.barrier()
-      let watch = Stopwatch()
-      _ = try engine.step(
-        step + 1, microBatches: batches, targetTokens: targetTokens,
-        learningRate: schedule.rate(step: step + 1))
+      let time = try synthetic.run(step + 1)
       guard step > 0 else { continue }
-      seconds.append(watch.seconds)
+      seconds.append(time)
       phases.append(engine.phases)
     }
     let step = median(seconds)
-    let operations = engine.model.trainingOperations(bounds) * Double(microBatches)
+    let configuration = synthetic.configuration
+    let microBatches = configuration.batch.lanes * configuration.batch.microBatches
+    let operations = engine.model.trainingOperations(synthetic.bounds) * Double(microBatches)
+    let tokens = 2 * synthetic.targetTokens
     let speed = operations / step / Double(communicator.size) / 1e9
     let product = median(try communicator.allGather([median(products)]).map { $0[0] })
     return Result(
       ranks: communicator.size, blasKernels: KernelSet.blasCore,
-      parameters: engine.model.layout.count, tokensPerStep: 2 * targetTokens,
-      sentenceLength: length, stepSeconds: step,
-      tokensPerSecond: Double(2 * targetTokens) / step, gigaflopsPerSecond: speed,
+      parameters: engine.model.layout.count, tokensPerStep: tokens,
+      sentenceLength: synthetic.length, stepSeconds: step,
+      tokensPerSecond: Double(tokens) / step, gigaflopsPerSecond: speed,
       productGigaflopsPerSecond: product, shareOfProductPeak: speed / product,
       lanesShare: median(phases.map(\.lanes)) / step,
       exchangeShare: median(phases.map(\.exchange)) / step,
@@ -125,20 +94,6 @@ package struct StepBenchmark {
       best = min(best, watch.seconds)
     }
     return 2 * Double(m) * Double(n) * Double(k) / best / 1e9
-  }
-
-  private static func microBatch(
-    _ index: Int, sentences: Int, length: Int, vocabularySize: Int
-  ) -> MicroBatch {
-    let stream = RandomStream(seed: 1, purpose: .synthesis, site: index)
-    var next = 0
-    func sentence() -> [Int32] {
-      (1..<length).map { _ in
-        next += 1
-        return Int32(3 + stream.bits(at: next) % UInt64(vocabularySize - 3))
-      }
-    }
-    return MicroBatch(pairs: (0..<sentences).map { _ in (source: sentence(), target: sentence()) })
   }
 }
 

@@ -9,7 +9,36 @@ import Training
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measure speed on this machine.",
-    subcommands: [BenchStepCommand.self, BenchExchangeCommand.self])
+    subcommands: [BenchStepCommand.self, BenchExchangeCommand.self, BenchSaveCommand.self])
+
+  /// Prepares a benchmark of a configuration on every rank, and runs it.
+  static func measure<Benchmark, Measured>(
+    _ config: String, _ overrides: [String], _ communicator: any Communicator,
+    kernels: Result<Void, Failure>,
+    prepare: (RunConfiguration) throws(Failure) -> Benchmark,
+    run: (Benchmark) throws(Failure) -> Measured
+  ) throws -> Measured {
+    let benchmark: Benchmark
+    do throws(Failure) {
+      let configuration = try communicator.together { () throws(Failure) in
+        try kernels.get()
+        return try RunConfiguration.load(path: config, overrides: overrides)
+      }
+      benchmark = try prepare(configuration)
+    } catch {
+      // Every rank knows the same failure; one of them says it.
+      CommandLineEntry.say(communicator.rank == 0 ? error.message : nil)
+      try communicator.finish()
+      throw ArgumentParser.ExitCode(error.exitCode.rawValue)
+    }
+    do throws(Failure) {
+      return try run(benchmark)
+    } catch {
+      CommandLineEntry.say("rank \(communicator.rank): \(error.message)")
+      communicator.abort(error.exitCode)
+      throw ArgumentParser.ExitCode(error.exitCode.rawValue)
+    }
+  }
 
   /// What was measured, as one line of JSON.
   static func printJSON(_ result: some Encodable) throws {
@@ -57,22 +86,16 @@ struct BenchStepCommand: ParsableCommand {
   func run() throws {
     let kernels = Result { () throws(Failure) in try prepareKernels(config, overrides) }
     let communicator = try Launch.communicator()
-    let isFirst = communicator.rank == 0
-    do {
-      let configuration = try communicator.together { () throws(Failure) in
-        try kernels.get()
-        return try RunConfiguration.load(path: config, overrides: overrides)
-      }
-      let benchmark = try StepBenchmark(
+    let result = try BenchCommand.measure(
+      config, overrides, communicator, kernels: kernels
+    ) { (configuration: RunConfiguration) throws(Failure) in
+      try StepBenchmark(
         configuration, vocabularySize: vocabulary, length: length, communicator: communicator)
-      let result = try benchmark.run(steps: steps)
-      if isFirst { try show(result) }
-      try communicator.finish()
-    } catch let failure as Failure {
-      CommandLineEntry.say(isFirst ? failure.message : nil)
-      try communicator.finish()
-      throw ArgumentParser.ExitCode(failure.exitCode.rawValue)
+    } run: { (benchmark: StepBenchmark) throws(Failure) in
+      try benchmark.run(steps: steps)
     }
+    if communicator.rank == 0 { try show(result) }
+    try communicator.finish()
   }
 
   private func show(_ result: StepBenchmark.Result) throws {

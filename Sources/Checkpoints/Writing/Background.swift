@@ -33,8 +33,9 @@ final class WorkThread: Sendable {
     }
   }
 
-  /// Threads that compute go first.
-  private static let niceness: Int32 = 5
+  /// Threads that compute go first: where they take every core, a save of the base model lasts
+  /// four times as long as at their priority, and a step beside it 0 to 6 % longer instead of 13 %.
+  private static let niceness: Int32 = 15
 
   private let queue = Queue()
 

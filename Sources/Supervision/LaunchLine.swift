@@ -54,7 +54,8 @@ package struct LaunchLine: Equatable, Sendable {
   /// Variables that reach mpirun and, where it passes its own on, its ranks.
   private static let passed: Set<String> = [
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ",
-    "LD_LIBRARY_PATH", "KRB5CCNAME", "NO_COLOR", "TERM", "LOCKSTEP_CHECK", "LOCKSTEP_FAULT",
+    "LD_LIBRARY_PATH", "KRB5CCNAME", "NO_COLOR", "TERM", "SWIFT_BACKTRACE", "LOCKSTEP_CHECK",
+    "LOCKSTEP_FAULT",
   ]
   private static let passedPrefixes = ["OMPI_", "PMIX_", "SLURM_", "HDF5_USE_FILE_LOCKING"]
   /// For mpirun's own connections, never for a rank.
@@ -73,6 +74,9 @@ package struct LaunchLine: Equatable, Sendable {
     var environment = Self.allowed(job.environment)
     environment.merge(job.terminal) { $1 }
     environment.merge(["OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"]) { $1 }
+    // Swift's backtracer keeps a dying rank for a second, and stays behind if the rank is ended
+    // meanwhile. A trap comes back at the same step, for whoever asks for its trace then.
+    environment.merge(["SWIFT_BACKTRACE": "enable=no"]) { asked, _ in asked }
     if let launch { environment.merge(launch.environment) { $1 } }
     let forRanks = environment.keys.filter { Self.isForRanks($0) }.sorted()
     environment["TMPDIR"] = job.temporaryFolder
@@ -134,6 +138,7 @@ package struct LaunchLine: Equatable, Sendable {
   private static func isForRanks(_ name: String) -> Bool {
     name.hasPrefix("LOCKSTEP_") || name == "LD_LIBRARY_PATH" || name == "COLUMNS"
       || name.hasSuffix("_NUM_THREADS") || name.hasPrefix("HDF5_") || name == "NO_COLOR"
+      || name == "SWIFT_BACKTRACE"
   }
 
   /// The line as a person could type it.

@@ -168,6 +168,8 @@ struct PrepareCommand: ParsableCommand {
         + " \(counts.lopsided) of very unequal length, \(counts.overlapping) in two splits,"
         + " \(counts.tooLong) longer than \(manifest.maximumPieces) pieces"
     ]
+      + (counts.sentences > 0
+        ? ["  added to training: \(counts.sentences) single sentences of longer pairs"] : [])
   }
 
   private static func say(_ line: String) {

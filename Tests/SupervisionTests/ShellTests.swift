@@ -115,6 +115,11 @@ private let job = String(repeating: "0123abcd", count: 4)
     #expect(local.environment["OMPI_MCA_btl"] == "tcp,self" && local.environment["PATH"] == "/bin")
     #expect(local.environment["LOCKSTEP_JOB"] == SupervisionTests.job)
     #expect(local.environment["OMPI_ALLOW_RUN_AS_ROOT"] == "1")
+    #expect(local.environment["SWIFT_BACKTRACE"] == "enable=no")
+    let traced = line(
+      ranks: 1, hosts: [JobHost(name: "localhost", slots: 1)], named: nil,
+      environment: ["SWIFT_BACKTRACE": "enable=yes"])
+    #expect(traced.environment["SWIFT_BACKTRACE"] == "enable=yes")
     let remote = line(
       ranks: 1, hosts: [JobHost(name: "elsewhere", slots: 1)], named: 1, environment: environment)
     #expect(remote.environment["SSH_AUTH_SOCK"] == "/agent")

@@ -42,7 +42,28 @@ package struct PairCounts: Equatable, Sendable, Codable {
   package var overlapping = 0
   /// Pairs left out because a side had more pieces than the limit.
   package var tooLong = 0
+  /// Pairs added to training: single sentences of those that were read.
+  package var sentences = 0
   package var kept = 0
+
+  package init() {}
+}
+
+extension PairCounts {
+  /// Datasets of earlier versions have no sentences added.
+  package init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    func count(_ key: CodingKeys) throws -> Int { try container.decode(Int.self, forKey: key) }
+    self.init()
+    read = try count(.read)
+    empty = try count(.empty)
+    duplicate = try count(.duplicate)
+    lopsided = try count(.lopsided)
+    overlapping = try count(.overlapping)
+    tooLong = try count(.tooLong)
+    sentences = try container.decodeIfPresent(Int.self, forKey: .sentences) ?? 0
+    kept = try count(.kept)
+  }
 }
 
 extension Corpus {

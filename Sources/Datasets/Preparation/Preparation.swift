@@ -134,6 +134,8 @@ package struct Preparation: Sendable {
     corpus.clean(counting: &counts)
     try corpus.holdOut(amounts, seed: seed)
     corpus.removeOverlap(counting: &counts)
+    // Descriptions are paragraphs of a few sentences, and few.
+    if case .debianDescriptions = origin { corpus.addSentences(counting: &counts) }
     return corpus
   }
 

@@ -34,7 +34,7 @@ package enum Sentences {
     return letter?.isUppercase == true ? end : nil
   }
 
-  /// Whether a full stop after this belongs to its last word: `z. B.`, `e.g.`, `etc.`, `J. S. Bach`.
+  /// Whether a full stop after this belongs to its last word: `z. B.`, `e.g.`, `etc.`, `J. Bach`.
   private static func isAbbreviation(_ sentence: ArraySlice<Character>) -> Bool {
     let word = sentence.reversed().prefix { $0 != " " && $0 != "(" }.reversed()
     return word.count == 1 && word.allSatisfy(\.isLetter) || word.contains(".")

@@ -4,10 +4,10 @@ import Synchronization
 /// A named place in a run where a test can make one rank misbehave, at an exact step: killed,
 /// frozen, with a bit of its memory flipped.
 ///
-/// `LOCKSTEP_FAULT=point:step:rank:action`, several separated by commas; rank -1 is every rank, step
-/// -1 the first that comes, and `@N` behind the action lets it happen in the N-th launch of the run
-/// only. Each happens once a
-/// process and says so on stderr first. Cost without the variable: one load.
+/// `LOCKSTEP_FAULT=point:step:rank:action`, several separated by commas; rank -1 is every rank,
+/// step -1 the first that comes, and `@N` behind the action lets it happen in the N-th launch of
+/// the run only. Each happens once a process and says so on stderr first. Cost without the
+/// variable: one load.
 package enum FaultPoint: String, CaseIterable, Sendable {
   /// Before anything of the run is opened; its step is 0.
   case start

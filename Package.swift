@@ -109,7 +109,7 @@ let package = Package(
     // Starts the program itself, alone and under mpirun.
     .testTarget(
       name: "IntegrationTests",
-      dependencies: ["Core", "Tensors", "HDF5", "Layers", "Checkpoints", "lockstep"]),
+      dependencies: ["Core", "Tensors", "HDF5", "Datasets", "Layers", "Checkpoints", "lockstep"]),
     .testTarget(name: "StyleTests"),
   ],
   swiftLanguageModes: [.v6]

@@ -17,11 +17,18 @@ package final class CheckpointStore: Sendable {
   }
 
   private let folder: String
+  private let permit: @Sendable () throws(Failure) -> Void
   /// Checkpoints this process has seen whole, by path.
   private let verified = Mutex<[String: Identity]>([:])
 
   /// The store in a folder, e.g. RUN/checkpoints, which the first save creates.
-  package init(folder: String) { self.folder = folder }
+  ///
+  /// - Parameter permit: asked before anything is written, and again before it is published;
+  ///   throws where the folder is not the writer's any more.
+  package init(folder: String, permit: @escaping @Sendable () throws(Failure) -> Void = {}) {
+    self.folder = folder
+    self.permit = permit
+  }
 
   /// The folder of a step's checkpoint.
   package func path(ofStep step: Int) -> String {
@@ -61,6 +68,7 @@ package final class CheckpointStore: Sendable {
   func begin(
     _ header: CheckpointHeader, layout: ParameterLayout, hasMoments: Bool
   ) throws(Failure) -> (draft: Draft, blocks: [Manifest.Block]) {
+    try permit()
     try FileSystem.createFolder(folder)
     try requireNewestLaunch(header)
     removeTemporaries(ofLaunchesTo: header.incarnation)
@@ -79,6 +87,7 @@ package final class CheckpointStore: Sendable {
     let path = path(ofStep: header.step)
     try draft.publish(header, manifest, at: path) { () throws(Failure) in
       // Again, because writing has taken its time.
+      try permit()
       try requireNewestLaunch(header)
     }
     remember(path)

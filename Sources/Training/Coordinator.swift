@@ -22,8 +22,8 @@ package struct Coordinator: Sendable {
     case stopped
     /// Loss or gradient was not finite `Coordinator.nonFiniteLimit` times in a row.
     case diverged
-    /// The last state could not be saved, with the code of what went wrong on rank 0.
-    case unsaved(ExitCode)
+    /// The last state could not be saved.
+    case unsaved
   }
 
   /// So many updates in a row may be skipped before the run is given up.

@@ -60,6 +60,18 @@ package final class RunDirectory: Sendable {
     events = try EventLog(path: paths.events, incarnation: incarnation)
   }
 
+  /// Makes sure that the directory still stands under its name: whoever saves by name would else
+  /// save where nobody looks, or among the checkpoints of another run.
+  ///
+  /// Throws: `Failure` (.inputOutput) when it was moved, removed or replaced.
+  package func requireInPlace() throws(Failure) {
+    guard lock.stands(at: paths.lock) else {
+      throw Failure(
+        .inputOutput,
+        "\(paths.root): is not the directory this run was started in; put that back in its place")
+    }
+  }
+
   /// Makes the folders of a run directory that are missing.
   ///
   /// Throws: `Failure` (.cannotCreate).
@@ -133,6 +145,13 @@ private final class RunLock: Sendable {
   }
 
   deinit { close(descriptor) }
+
+  /// Whether the file under a name is the locked one.
+  func stands(at path: String) -> Bool {
+    var (own, found) = (stat(), stat())
+    return fstat(descriptor, &own) == 0 && stat(path, &found) == 0
+      && own.st_dev == found.st_dev && own.st_ino == found.st_ino
+  }
 
   /// `123 node7` as words for a person.
   private static func description(of holder: String) -> String {

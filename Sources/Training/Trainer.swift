@@ -174,7 +174,7 @@ package final class Trainer {
       try saving.finish(progress, validationLoss: validationLoss)
     }
     records.forEach(tell)
-    if end != .diverged, let problem = saving.problem { return .unsaved(problem.exitCode) }
+    if end != .diverged, saving.problem != nil { return .unsaved }
     directory?.events.append(
       end == .stopped ? .stop : .end, [.init("step", .integer(progress.step))])
     logger.info("ended: \(end)", metadata: stepMetadata)

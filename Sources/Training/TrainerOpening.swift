@@ -43,7 +43,9 @@ extension Trainer {
     FaultPoint.setFlip { [weights = engine.weights, index = engine.plan.firstOwnParameter] in
       weights.base[index] = Float(bitPattern: weights.base[index].bitPattern ^ 1 << 16)
     }
-    let store = CheckpointStore(folder: paths.checkpoints)
+    let store = CheckpointStore(folder: paths.checkpoints) { () throws(Failure) in
+      try directory?.requireInPlace()
+    }
     let resumed = try resume(
       inputs, engine, store, communicator, observer, directory
     ) { (checkpoint: Checkpoint) throws(Failure) in

@@ -78,10 +78,10 @@ struct TrainCommand: ParsableCommand {
               + " in a row; start a new run with a lower learning rate or with"
               + " optimizer.clip_norm" : nil)
         throw ArgumentParser.ExitCode(Core.ExitCode.diverged.rawValue)
-      case .unsaved(let code):
+      case .unsaved:
         CommandLineEntry.say(
           isFirst ? trainer.saveProblem.map { "the last state is lost: \($0.message)" } : nil)
-        throw ArgumentParser.ExitCode(code.rawValue)
+        throw ArgumentParser.ExitCode(Core.ExitCode.inputOutput.rawValue)
       }
     } catch let failure as Failure where communicator.size > 1 {
       Pulse.end()

@@ -53,6 +53,23 @@ import Testing
     #expect(try run.result().differences(from: whole) == [])
   }
 
+  #if arch(x86_64)
+    @Test func otherKernelsAreSaidAndTheRunGoesOn() throws {
+      let (first, second) = ("Haswell", "Nehalem")
+      try TinyRun(["runtime.blas_kernels=\(first)"], steps: 5, in: scratch).finish()
+      let outcome = try TinyRun(["runtime.blas_kernels=\(second)"], steps: 9, in: scratch)
+        .train(.mpirun(2))
+      #expect(outcome.exitCode == 0, "\(outcome.error)")
+      #expect(outcome.errorLines.count == 1, "\(outcome.error)")
+      let line = "OpenBLAS kernels are \(second), the checkpoint was made with \(first): the run"
+      #expect(outcome.error.hasPrefix("lockstep: \(line) goes on"), "\(outcome.error)")
+      #expect(outcome.output.contains("resumed after step 5"), "\(outcome.output)")
+      // Nothing to say where nothing has changed.
+      let again = try TinyRun(["runtime.blas_kernels=\(second)"], steps: 12, in: scratch).train()
+      #expect(again.exitCode == 0 && again.error == "", "\(again.error)")
+    }
+  #endif
+
   @Test func anyFileIsNoCheckpoint() throws {
     let text = try scratch.file("text.txt", "not a checkpoint\n")
     try translate(text).expectRefusal(.badData, naming: ["text.txt"])

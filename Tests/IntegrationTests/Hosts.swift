@@ -7,12 +7,15 @@ final class Hosts {
   private static let script = Program.repository + "/Tests/Cluster/cluster"
   /// Ranks of each: 2,1.
   let layout: String
+  private let options: [String]
   private let name = "lockstep-it-\(UUID().uuidString)"
   private let scratch: Scratch
 
-  init(_ layout: String, in scratch: Scratch) {
+  /// - Parameter rate: what a link carries in each direction, as tc says it; nil for all it can.
+  init(_ layout: String, rate: String? = nil, in scratch: Scratch) {
     self.layout = layout
     self.scratch = scratch
+    options = ["--name", name, "--on-first-host"] + (rate.map { ["--rate", $0] } ?? [])
   }
 
   deinit {
@@ -36,7 +39,7 @@ final class Hosts {
 
   /// Runs a program on the first host.
   func start(_ command: [String], environment: [String: String] = [:]) throws -> Job {
-    let cluster = [Self.script, "--name", name, "--on-first-host", layout, "--"]
+    let cluster = [Self.script] + options + [layout, "--"]
     // Two cores have to do for all hosts.
     let yielding = ["OMPI_MCA_mpi_yield_when_idle": "1"].merging(environment) { $1 }
     return try Job(cluster + command, environment: yielding, in: scratch)
@@ -55,6 +58,22 @@ final class Hosts {
 
   func cutLink(of host: Int) throws { try setLink(of: host, "down") }
   func mendLink(of host: Int) throws { try setLink(of: host, "up") }
+
+  /// What a link carries.
+  enum Direction: CaseIterable {
+    case toHost, fromHost
+  }
+
+  /// The link loses all that goes in one direction, and says nothing.
+  func lose(_ direction: Direction, of host: Int) throws {
+    let end =
+      switch direction {
+      case .toHost: ["\(name)-bridge", "link\(host)"]
+      case .fromHost: ["\(name)-\(host)", "e0"]
+      }
+    try Self.must(
+      ["tc", "-n", end[0], "qdisc", "replace", "dev", end[1], "root", "blackhole"], in: scratch)
+  }
 
   /// Takes a folder away from a host, as when its file server is gone.
   func hide(_ folder: String, from process: Int32) throws {

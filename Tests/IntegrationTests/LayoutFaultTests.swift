@@ -39,6 +39,32 @@ import Testing
     try expectNothingLeft()
   }
 
+  /// It was whole when the run began: every reading looks again.
+  @Test func aByteThatFlipsUnderTheRunEndsIt() throws {
+    let data = scratch.path + "/data"
+    let prepared = try scratch.run([
+      "prepare", "--preset", "copy", "--out", data, "--shard-pairs", "50",
+    ])
+    try #require(prepared.exitCode == 0, "\(prepared.error)")
+    let run = try TinyRun(steps: 100_000, data: data, in: scratch)
+    let job = try run.start(.mpirun(2))
+    try run.waitForStep(1, of: job)
+    let shard = try FileHandle(forUpdating: URL(fileURLWithPath: data + "/train-00003.h5"))
+    defer { try? shard.close() }
+    let middle = try shard.seekToEnd() / 2
+    try shard.seek(toOffset: middle)
+    let byte = try #require(try shard.read(upToCount: 1)?.first)
+    try shard.seek(toOffset: middle)
+    try shard.write(contentsOf: [byte ^ 1])
+    let outcome = try job.outcome()
+    #expect(outcome.exitCode == ExitCode.badData.rawValue, "\(outcome.error)")
+    let sentence = ": \(data)/train-00003.h5: expected the shard with XXH3"
+    #expect(
+      outcome.errorLines.contains { $0.hasPrefix("lockstep: rank ") && $0.contains(sentence) },
+      "\(outcome.error)")
+    try expectNothingLeft()
+  }
+
   @Test(arguments: [
     (Layout(stages: 3), 0), (Layout(stages: 3), 1), (Layout(replicas: 2, stages: 2), 3),
   ])

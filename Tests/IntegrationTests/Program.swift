@@ -236,6 +236,13 @@ final class Scratch {
     return text.split(separator: ")").last?.hasPrefix(" T") ?? false
   }
 
+  /// Whether a process has a signal before it that it has not taken yet.
+  static func hasPendingSignal(_ pid: Int32) -> Bool {
+    let text = try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
+    let line = text?.split(separator: "\n").first { $0.hasPrefix("ShdPnd:") }
+    return line.flatMap { UInt64($0.dropFirst(7).drop { $0 == "\t" }, radix: 16) } ?? 0 != 0
+  }
+
   static func commandLine(of pid: Int32) -> String {
     // A zombie has none.
     guard let file = fopen("/proc/\(pid)/cmdline", "r") else { return "" }

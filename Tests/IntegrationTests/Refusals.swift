@@ -1,5 +1,7 @@
 import Core
+import Datasets
 import Foundation
+import HDF5
 import Testing
 
 extension Outcome {
@@ -126,6 +128,51 @@ extension Outcome {
     try FileSystem.remove(data + "/train-00000.h5")
     try FileManager.default.copyItem(atPath: foreign, toPath: data + "/train-00000.h5")
     try expectRefusal(data: data, .badData, naming: ["train-00000.h5"])
+  }
+
+  /// Whoever made it has made the digests fit.
+  @Test(arguments: [Program.Launch.alone, .mpirun(2)])
+  func aTokenOutsideTheVocabularyIsBadData(launch: Program.Launch) throws {
+    let data = try CopyData.copied(into: scratch)
+    let vocabularySize = try Dataset(path: data).vocabularySize
+    try replaceToken(7, of: "/target/tokens", by: UInt16(vocabularySize), in: "data")
+    #expect(throws: Never.self) { try Dataset(path: data) }
+    let run = try TinyRun(data: data, in: scratch)
+    let outcome = try run.train(launch)
+    #expect(outcome.exitCode == ExitCode.badData.rawValue, "\(outcome.error)")
+    #expect(outcome.error.contains("/data/train-00000.h5: /target/tokens[7]: "), "\(outcome.error)")
+    #expect(run.savedSteps == [])
+  }
+
+  /// Makes a dataset's first training shard anew with another token, and describes it as it is.
+  private func replaceToken(
+    _ index: Int, of side: String, by token: UInt16, in name: String
+  ) throws {
+    let path = "\(scratch.path)/\(name)"
+    let old = try StoredFile.open(path + "/train-00000.h5")
+    let new = try File.createInMemory(named: "train-00000.h5")
+    for name in old.attributeNames() {
+      try new.setAttribute(name, to: try #require(old.attribute(name)))
+    }
+    for tokens in ["/source/tokens", "/target/tokens"] {
+      var values = try old.read(tokens, as: UInt16.self)
+      if tokens == side { values[index] = token }
+      try new.write(values, to: tokens, storage: .compressed)
+    }
+    for offsets in ["/source/offsets", "/target/offsets"] {
+      try new.write(try old.read(offsets, as: UInt64.self), to: offsets, storage: .compressed)
+    }
+    for texts in ["/preview/source", "/preview/target"] {
+      try new.writeTexts(try old.readTexts(texts), to: texts)
+    }
+    let bytes = try new.closeAndReturnImage()
+    try scratch.file(name + "/train-00000.h5", Data(bytes))
+    let description = path + "/dataset.json"
+    var manifest = try DatasetManifest(
+      decoding: try FileSystem.readAll(description, limit: 1 << 20), path: description)
+    manifest.splits["train"]?.shards[0].digest = "\(Digest(of: bytes))"
+    manifest.splits["train"]?.shards[0].byteCount = bytes.count
+    try scratch.file(name + "/dataset.json", Data(try manifest.encoded()))
   }
 
   @Test func anyFolderIsNoDataset() throws {

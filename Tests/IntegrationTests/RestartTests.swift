@@ -1,3 +1,4 @@
+import Checkpoints
 import Core
 import Foundation
 import Testing
@@ -90,6 +91,52 @@ import Testing
     #expect(results[0].differences(from: results[1]) == [])
     let unchanged = try TinyRun(name: "c", in: scratch).finish()
     #expect(results[0].differences(from: unchanged) != [])
+  }
+
+  /// Where a rank stands still until the kernel holds the signal for it.
+  @Test(
+    arguments: [
+      (Program.Launch.alone, SIGTERM), (.mpirun(2), SIGUSR1), (.supervised(2), SIGTERM),
+    ], [FaultPoint.write, .publish])
+  func askedToStopInsideASaveItEndsResumable(
+    asked: (launch: Program.Launch, signal: Int32), point: FaultPoint
+  ) throws {
+    let scratch = try Scratch()
+    let run = try TinyRun(["checkpoint.every=10"], steps: Self.steps, in: scratch)
+    let job = try run.start(asked.launch, faults: "\(point):10:0:stop@1")
+    try interrupt(job, by: asked.signal, in: scratch)
+    let outcome = try job.outcome()
+    #expect(outcome.exitCode == ExitCode.stoppedResumable.rawValue, "\(outcome.error)")
+    // That save has ended well, and the one that was asked for.
+    #expect(run.savedSteps.count == 2 && run.savedSteps.first == 10, "\(run.savedSteps)")
+    #expect(try run.savedSteps.last == run.lastStep)
+    for step in run.savedSteps {
+      _ = try Checkpoint(folder: run.checkpoint(step))
+    }
+    try #require(run.savedSteps.last ?? 0 < Self.steps, "stopped too late to prove anything")
+    try expectUninterrupted(run.finish(asked.launch))
+  }
+
+  @Test func askedToStopInsideTheLastSaveItEndsWell() throws {
+    let scratch = try Scratch()
+    let run = try TinyRun(["checkpoint.every=1000"], steps: Self.steps, in: scratch)
+    let job = try run.start(faults: "publish:\(Self.steps):0:stop")
+    try interrupt(job, by: SIGTERM, in: scratch)
+    #expect(try job.outcome().exitCode == 0)
+    #expect(run.savedSteps == [Self.steps])
+    try expectUninterrupted(run.result())
+  }
+
+  /// Sends a job the signal while one of its ranks stands still, and lets it go on with it.
+  private func interrupt(_ job: Job, by signal: Int32, in scratch: Scratch) throws {
+    let rank = try eventually("a rank stops itself") {
+      scratch.ranks.first(where: Scratch.isStopped)
+    }
+    job.send(signal)
+    try eventually(within: 10, "the signal waits for the rank") {
+      Scratch.hasPendingSignal(rank) ? true : nil
+    }
+    kill(rank, SIGCONT)
   }
 
   @Test func askedToSaveItSavesAndGoesOn() throws {

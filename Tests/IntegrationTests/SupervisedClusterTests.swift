@@ -11,6 +11,9 @@ struct SupervisedClusterTests {
   private static let steps = 400
   /// Of a rank without a supervisor that gets nowhere.
   private static let deadManSeconds = 20.0
+  /// A link may be away for so long without a death.
+  private static let tolerableSeconds = 2.0
+  private static let slowMegabits = 20.0
   private static let settings = ["checkpoint.every=20", "evaluation.every=100"]
   private let scratch: Scratch
   private let hosts: Hosts
@@ -188,6 +191,57 @@ struct SupervisedClusterTests {
     try expectUninterrupted(run, job)
     #expect(launches(of: run) == [[0, 1], [0]])
     try expectTimes(of: run, detection: 8, recovery: 12)
+  }
+
+  /// Whoever waits for an answer from the other side hears no more of it than over a cut link.
+  @Test(arguments: Hosts.Direction.allCases)
+  func aLinkThatLosesOneDirectionIsALostHost(direction: Hosts.Direction) throws {
+    let run = try run()
+    let job = try start(run, minimumRanks: 2)
+    try run.waitForStep(50, of: job)
+    try hosts.lose(direction, of: 1)
+    try wait(for: "left_out", of: run, job)
+    try eventually(within: Self.deadManSeconds + 5, "what was cut off ends") {
+      try hosts.processes(on: 1).isEmpty ? true : nil
+    }
+    #expect(job.isRunning, "the hosts were gone before what ran on them")
+    try expectUninterrupted(run, job)
+    #expect(launches(of: run) == [[0, 1], [0]])
+    try expectTimes(of: run, detection: 8, recovery: 30, "\(#function) \(direction)")
+  }
+
+  /// Signs of life come late, but within all limits.
+  @Test func aLinkThatIsAwayForAMomentChangesNothing() throws {
+    let run = try run()
+    let job = try start(run, minimumRanks: 2)
+    try run.waitForStep(50, of: job)
+    try hosts.cutLink(of: 1)
+    let before = try run.lastStep
+    // The fault itself, not waiting for something.
+    Thread.sleep(forTimeInterval: Self.tolerableSeconds)
+    let after = try run.lastStep
+    try hosts.mendLink(of: 1)
+    #expect(after < Self.steps && after <= before + 2, "the link was not away")
+    try expectUninterrupted(run, job)
+    #expect(run.supervisorLines("death") == [])
+    #expect(launches(of: run) == [[0, 1]])
+  }
+
+  /// How long a step takes is the link's to say: all limits allow for it.
+  @Test func aSlowLinkOnlyTakesTime() throws {
+    let slow = Hosts("2,1", rate: "\(Self.slowMegabits)mbit", in: scratch)
+    let steps = 40
+    let run = try TinyRun(Self.settings, steps: steps, in: scratch)
+    let watch = Stopwatch()
+    let job = try slow.start(command(run))
+    let outcome = try job.outcome()
+    #expect(outcome.exitCode == 0, "\(outcome.error)")
+    // The gradient passes the link once a step, but for what the link lets through at once.
+    let megabits = Double(steps * (try run.parameterCount) * 32) * 1e-6 - 5
+    #expect(watch.seconds > megabits / Self.slowMegabits, "the link was not slow")
+    #expect(run.supervisorLines("death") == [])
+    let alone = try TinyRun(Self.settings, steps: steps, name: "alone", in: scratch).finish()
+    #expect(try run.result().differences(from: alone) == [])
   }
 
   @Test func aHostThatComesBackIsTakenBack() throws {

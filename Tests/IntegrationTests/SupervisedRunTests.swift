@@ -101,6 +101,21 @@ import Testing
     try expectNothingIsLeft()
   }
 
+  /// Its signs of life go on: only the steps that do not come tell.
+  @Test func aRankThatIsBusyForEverIsReplaced() throws {
+    let run = try run()
+    let outcome = try run.train(.supervised(2), faults: "forward:50:1:spin@1")
+    #expect(outcome.exitCode == 0, "\(outcome.error)")
+    #expect(outcome.error.contains("fault point forward, step 50: spin"))
+    #expect(run.supervisorLines("death").count == 1)
+    let death = run.supervisorLines("death").first
+    #expect(death?.contains("no step finished in time") == true, "\(death ?? "")")
+    // The floor of the limit, which only a machine as slow as that can raise.
+    #expect((10...60).contains(try TinyRun.number("detect_seconds", in: death)))
+    try expectUninterrupted(run)
+    try expectNothingIsLeft()
+  }
+
   @Test func aKilledLauncherIsReplaced() throws {
     let run = try run()
     let job = try run.start(.supervised(2))
@@ -186,6 +201,67 @@ import Testing
     try run.train(.supervised(2)).expectRefusal(.inputOutput, naming: ["run", "pid", "host"])
     #expect(try job.outcome().exitCode == 0)
     try expectUninterrupted(run)
+  }
+
+  // MARK: - What others could learn or reach
+
+  @Test func secretsOfTheEnvironmentReachNeitherRanksNorFiles() throws {
+    let run = try TinyRun(steps: 10, in: scratch)
+    let names = [
+      "AWS_SECRET_ACCESS_KEY", "MY_TOKEN", "DATABASE_URL", "OMPI_MCA_my_password", "SLURM_API_KEY",
+    ]
+    let planted = "planted-\(UUID().uuidString)"
+    let job = try run.start(
+      .supervised(2), faults: "load:3:0:stop",
+      environment: Dictionary(uniqueKeysWithValues: names.map { ($0, planted) }))
+    let stopped = try eventually("a rank stops itself") {
+      try ranks(2).first(where: Scratch.isStopped)
+    }
+    for process in try ranks(2) + [launcher()] {
+      #expect(!words(of: process, "environ").isEmpty)
+      #expect(words(of: process, "environ").filter { $0.contains(planted) } == [])
+    }
+    // With what mpirun has in its temporary folders while it runs.
+    #expect(try files(of: [run.path, scratch.path + "/tmp"], naming: planted) == [])
+    kill(stopped, SIGCONT)
+    #expect(try job.outcome().exitCode == 0)
+    #expect(try files(of: [run.path], naming: planted) == [])
+    // The search finds what is there: a checkpoint has the command line.
+    let known = try files(of: [run.path], naming: run.path)
+    #expect(known.contains { $0.hasSuffix("/step-000000010/checkpoint.h5") }, "\(known)")
+  }
+
+  /// Files below folders that hold a text.
+  private func files(of folders: [String], naming text: String) throws -> [String] {
+    try folders.flatMap { folder in
+      try FileManager.default.subpathsOfDirectory(atPath: folder).map { "\(folder)/\($0)" }
+    }.filter { path in
+      FileManager.default.contents(atPath: path)?.range(of: Data(text.utf8)) != nil
+    }
+  }
+
+  /// What listens in a job is mpirun's, and of ranks what OpenMPI opens.
+  @Test func theSupervisorListensOnNothing() throws {
+    let run = try run()
+    let job = try run.start(.supervised(2))
+    try run.waitForStep(5, of: job)
+    let supervisor = try #require(
+      scratch.processes.first { words(of: $0, "cmdline").dropFirst().first == "launch" })
+    let children = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(supervisor)/task")
+      .flatMap { words(of: supervisor, "task/\($0)/children") }
+      .flatMap { $0.split(separator: " ") }.compactMap { Int32($0) }
+    let lifeline = try #require(
+      children.first { words(of: $0, "cmdline").dropFirst().first == "lifeline" })
+    for own in [supervisor, lifeline] {
+      #expect(try Sockets.listening(of: own) == [])
+    }
+    // The look finds what is there, OpenMPI's own, and nothing that needs no connection.
+    for other in try ranks(2) + [launcher()] {
+      let sockets = try Sockets.listening(of: other)
+      #expect(!sockets.isEmpty && sockets.allSatisfy { $0.hasPrefix("tcp") }, "\(sockets)")
+    }
+    job.send(SIGKILL)
+    _ = try job.outcome()
   }
 
   @Test func whatNoRestartHealsIsSaidOnce() throws {

@@ -103,16 +103,30 @@ struct TinyRun {
 
   func result() throws -> RunResult { try RunResult(run: path) }
 
+  /// The folder of a step's checkpoint.
+  func checkpoint(_ step: Int) -> String {
+    CheckpointStore(folder: path + "/checkpoints").path(ofStep: step)
+  }
+
   /// Steps with a checkpoint, ascending.
   var savedSteps: [Int] {
     (try? CheckpointStore(folder: path + "/checkpoints").steps) ?? []
   }
 
+  /// Of the model, as the newest checkpoint has it.
+  var parameterCount: Int {
+    get throws { try Checkpoint.open(path) { _ in }.layout.count }
+  }
+
+  /// The last step the run has recorded; 0 before the first.
+  var lastStep: Int {
+    get throws { try RunResult.stepLines(run: path, lastMayBeCut: true).keys.max() ?? 0 }
+  }
+
   /// Waits until the run has recorded a step.
   func waitForStep(_ step: Int, of job: Job) throws {
     try eventually("step \(step) of \(path)") {
-      let steps = try RunResult.stepLines(run: path, lastMayBeCut: true).keys
-      guard (steps.max() ?? 0) < step else { return true }
+      guard try lastStep < step else { return true }
       try #require(job.isRunning, "the job ended before step \(step)")
       return nil
     }

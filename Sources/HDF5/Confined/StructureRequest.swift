@@ -9,7 +9,7 @@ import Foundation
 enum StructureRequest {
   /// What the whole request may take; the process itself has `Confinement.processorSeconds`, so
   /// that only a file system that does not answer, or a machine without time, gets here.
-  private static let deadlineSeconds = 30.0
+  private static let deadlineSeconds = 30
 
   /// Throws: `Failure(.badData)` for a file that is refused, or whose reader dies of it;
   /// `Failure(.internal)` when no process can be started.
@@ -36,7 +36,7 @@ enum StructureRequest {
     guard isComplete else {
       throw Failure(
         .badData,
-        "\(path): its structure could not be read within limits (\(Int(deadlineSeconds)) s, "
+        "\(path): its structure could not be read within limits (\(deadlineSeconds) s, "
           + "\(Structure.replyByteLimit >> 20) MiB of description); nothing of it was used")
     }
     return try decode(reply, status, path)
@@ -86,15 +86,16 @@ enum StructureRequest {
   }
 
   /// Reads to the end; false when the process takes too long or says too much.
+  ///
+  /// Seconds are counted, not measured: while this process was stopped itself, nobody was late.
   private static func collect(from descriptor: Int32) -> (reply: Data, isComplete: Bool) {
-    let stopwatch = Stopwatch()
+    var silentSeconds = 0
     var reply = Data()
     var block = [UInt8](repeating: 0, count: 64 << 10)
-    while reply.count <= Structure.replyByteLimit {
-      let rest = deadlineSeconds - stopwatch.seconds
-      guard rest > 0 else { return (reply, false) }
+    while reply.count <= Structure.replyByteLimit, silentSeconds < deadlineSeconds {
       var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-      let ready = poll(&waiting, 1, Int32(rest * 1000) + 1)
+      let ready = poll(&waiting, 1, 1000)
+      if ready == 0 { silentSeconds += 1 }
       guard ready > 0 else { continue }
       let count = block.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
       if count == 0 { return (reply, true) }

@@ -3,8 +3,9 @@ import Training
 
 /// Every limit and deadline of the supervisor, in seconds where it is a time.
 package struct SupervisorPolicy: Equatable, Sendable {
-  /// A rank that is silent for so long is dead, frozen or cut off.
-  package var livenessSeconds = 5.0
+  /// A rank that is silent for so long is dead, frozen or cut off: nine signs of life are missing,
+  /// and it is noticed within five seconds.
+  package var livenessSeconds = 4.5
   /// No step for so long is a hang, unless steps are known to be slower.
   package var stallFloorSeconds = 10.0
   /// … or so many times the 99th percentile of measured step times.

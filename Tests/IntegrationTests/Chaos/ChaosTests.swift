@@ -32,6 +32,7 @@ import Testing
         continue
       }
       try Disturbance(trial).expectSameBytes(as: Self.undisturbed.get(), &table)
+      if (seed - first) % 50 == 49 { say("\(seed - first + 1) of \(count) trials") }
     }
     for line in table.lines { say(line) }
     if skipped > 0 { say("SKIPPED: \(skipped) trials need network namespaces") }

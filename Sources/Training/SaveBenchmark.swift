@@ -59,37 +59,34 @@ package struct SaveBenchmark {
   package func run(saves: Int) throws(Failure) -> Result {
     var (quiet, during, delays, blocked, durations) =
       ([Double](), [Double](), [Double](), [Double](), [Double]())
-    var step = 1
+    var step = 0
     var bytes = 0
     func timed() throws(Failure) -> Double {
-      try synthetic.communicator.barrier()
-      let seconds = try synthetic.run(step)
       step += 1
-      return try slowest(seconds)
+      try synthetic.communicator.barrier()
+      return try slowest(try synthetic.run(step))
     }
-    // The first allocates; of the save, too, whose snapshot is kept.
+    // The first allocates; so does the first save, whose snapshot is kept.
     _ = try timed()
     for round in 0...saves {
-      var own = [try timed(), try timed(), try timed()]
-      let normal = median(own)
+      let normal = median([try timed(), try timed(), try timed()])
       saving.request()
-      own = []
-      var record = try advance(step)
+      var beside: [Double] = []
+      var record = try advance(past: step)
       let watch = Stopwatch()
       while record == nil {
-        own.append(try timed())
-        record = try advance(step)
+        beside.append(try timed())
+        record = try advance(past: step)
       }
-      guard let record else { continue }
-      if record.problem != nil { throw saving.problem ?? Failure(.internal, "a save failed") }
-      guard round > 0 else { continue }
+      let delay = watch.seconds - normal * Double(beside.count)
+      if let problem = saving.problem { throw problem }
+      guard round > 0, let record else { continue }
       bytes = record.byteCount
       quiet.append(normal)
       // The last of them was not beside the save all the time.
-      during += own.dropLast()
+      during += beside.dropLast()
       blocked.append(try slowest(record.blockedSeconds))
-      delays.append(
-        blocked[blocked.count - 1] + watch.seconds - normal * Double(own.count))
+      delays.append(delay + blocked[blocked.count - 1])
       durations.append(try slowest(record.seconds))
     }
     let (verify, restore) = try restart()
@@ -101,9 +98,10 @@ package struct SaveBenchmark {
       restoreSeconds: restore)
   }
 
-  private func advance(_ step: Int) throws(Failure) -> SaveRecord? {
-    let united = try synthetic.communicator.agree(saving.flags(step: 0))
-    return try saving.advance(united, Progress(step: step - 1), validationLoss: nil)
+  /// What a run does between two steps; saves are asked for here, whatever is due.
+  private func advance(past step: Int) throws(Failure) -> SaveRecord? {
+    let united = try synthetic.communicator.agree(saving.flags(step: step))
+    return try saving.advance(united, Progress(step: step), validationLoss: nil)
   }
 
   /// What a resumed run does with the newest checkpoint: rank 0 verifies, then all read.

@@ -13,8 +13,7 @@ struct BenchCommand: ParsableCommand {
 
   /// Prepares a benchmark of a configuration on every rank, and runs it.
   static func measure<Benchmark, Measured>(
-    _ config: String, _ overrides: [String], _ communicator: any Communicator,
-    kernels: Result<Void, Failure>,
+    _ work: SyntheticOptions, _ communicator: any Communicator, kernels: Result<Void, Failure>,
     prepare: (RunConfiguration) throws(Failure) -> Benchmark,
     run: (Benchmark) throws(Failure) -> Measured
   ) throws -> Measured {
@@ -22,7 +21,7 @@ struct BenchCommand: ParsableCommand {
     do throws(Failure) {
       let configuration = try communicator.together { () throws(Failure) in
         try kernels.get()
-        return try RunConfiguration.load(path: config, overrides: overrides)
+        return try RunConfiguration.load(path: work.config, overrides: work.overrides)
       }
       benchmark = try prepare(configuration)
     } catch {
@@ -49,16 +48,8 @@ struct BenchCommand: ParsableCommand {
   }
 }
 
-/// `lockstep bench step`: whole training steps, alone or under mpirun.
-struct BenchStepCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "step",
-    abstract: "Time training steps against the fastest matrix product of the same run.",
-    discussion: """
-      Synthetic sentences of one length, so that no dataset is needed.
-      Example: lockstep bench step configs/transformer-base.yaml batch.tokens=8192
-      """)
-
+/// What the synthetic steps of a benchmark are like.
+struct SyntheticOptions: ParsableArguments {
   @Argument(help: "The configuration, a YAML file.")
   var config: String
 
@@ -71,6 +62,24 @@ struct BenchStepCommand: ParsableCommand {
   @Option(help: "Tokens of each sentence on both sides.")
   var length = 32
 
+  mutating func validate() throws {
+    guard vocabulary > 3 else { throw ValidationError("--vocabulary must be at least 4.") }
+    guard length > 1 else { throw ValidationError("--length must be at least 2.") }
+  }
+}
+
+/// `lockstep bench step`: whole training steps, alone or under mpirun.
+struct BenchStepCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "step",
+    abstract: "Time training steps against the fastest matrix product of the same run.",
+    discussion: """
+      Synthetic sentences of one length, so that no dataset is needed.
+      Example: lockstep bench step configs/transformer-base.yaml batch.tokens=8192
+      """)
+
+  @OptionGroup var work: SyntheticOptions
+
   @Option(help: "Measured steps; the median counts.")
   var steps = 3
 
@@ -78,19 +87,18 @@ struct BenchStepCommand: ParsableCommand {
   var json = false
 
   mutating func validate() throws {
-    guard vocabulary > 3 else { throw ValidationError("--vocabulary must be at least 4.") }
-    guard length > 1 else { throw ValidationError("--length must be at least 2.") }
     guard steps > 0 else { throw ValidationError("--steps must be at least 1.") }
   }
 
   func run() throws {
-    let kernels = Result { () throws(Failure) in try prepareKernels(config, overrides) }
+    let kernels = Result { () throws(Failure) in try prepareKernels(work.config, work.overrides) }
     let communicator = try Launch.communicator()
     let result = try BenchCommand.measure(
-      config, overrides, communicator, kernels: kernels
+      work, communicator, kernels: kernels
     ) { (configuration: RunConfiguration) throws(Failure) in
       try StepBenchmark(
-        configuration, vocabularySize: vocabulary, length: length, communicator: communicator)
+        configuration, vocabularySize: work.vocabulary, length: work.length,
+        communicator: communicator)
     } run: { (benchmark: StepBenchmark) throws(Failure) in
       try benchmark.run(steps: steps)
     }

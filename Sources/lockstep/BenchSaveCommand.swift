@@ -16,17 +16,7 @@ struct BenchSaveCommand: ParsableCommand {
       Example: mpirun -np 2 lockstep bench save configs/transformer-base.yaml batch.tokens=800
       """)
 
-  @Argument(help: "The configuration, a YAML file.")
-  var config: String
-
-  @Argument(help: "Values that override the file's: key.path=value.")
-  var overrides: [String] = []
-
-  @Option(help: "Pieces of the vocabulary.")
-  var vocabulary = 37_000
-
-  @Option(help: "Tokens of each sentence on both sides.")
-  var length = 32
+  @OptionGroup var work: SyntheticOptions
 
   @Option(help: "Measured saves; the medians count.")
   var saves = 5
@@ -38,30 +28,29 @@ struct BenchSaveCommand: ParsableCommand {
   var json = false
 
   mutating func validate() throws {
-    guard vocabulary > 3 else { throw ValidationError("--vocabulary must be at least 4.") }
-    guard length > 1 else { throw ValidationError("--length must be at least 2.") }
     guard saves > 0 else { throw ValidationError("--saves must be at least 1.") }
   }
 
   func run() throws {
-    let kernels = Result { () throws(Failure) in try prepareKernels(config, overrides) }
+    let kernels = Result { () throws(Failure) in try prepareKernels(work.config, work.overrides) }
     let communicator = try Launch.communicator()
     let isFirst = communicator.rank == 0
     var place: BenchmarkFolder?
     let result = try BenchCommand.measure(
-      config, overrides, communicator, kernels: kernels
+      work, communicator, kernels: kernels
     ) { (configuration: RunConfiguration) throws(Failure) in
       place = try communicator.together { () throws(Failure) in
         isFirst ? try BenchmarkFolder(in: folder) : nil
       }
       let path = try communicator.broadcast(Array((place?.path ?? "").utf8), from: 0)
       return try SaveBenchmark(
-        configuration, vocabularySize: vocabulary, length: length,
+        configuration, vocabularySize: work.vocabulary, length: work.length,
         folder: String(decoding: path, as: UTF8.self), communicator: communicator)
     } run: { (benchmark: SaveBenchmark) throws(Failure) in
-      try benchmark.run(saves: saves)
+      // A rank that fails ends the job, and with it this process.
+      defer { place = nil }
+      return try benchmark.run(saves: saves)
     }
-    place = nil
     if isFirst { try show(result) }
     try communicator.finish()
   }

@@ -1,13 +1,31 @@
 import Core
 import Foundation
+import Synchronization
 import Testing
 
 /// Whatever dies at whatever moment, the supervised run ends with the bytes of the undisturbed one.
 ///
 /// Seeded: a trial that fails is repeated with `LOCKSTEP_CHAOS_SEED=N LOCKSTEP_CHAOS_TRIALS=1`.
-/// `launch/test` runs many of them with nothing beside them, so that the times it prints mean
+/// `launch/test` runs many of them with nothing else beside them, so that the times it prints mean
 /// something; in any other run of the tests a few have to do.
-@Suite(.serialized) struct ChaosTests {
+@Suite struct ChaosTests {
+  /// Trials go on side by side: of each a good part is waiting.
+  private static let streams = 2
+  private static let seeds: Range<Int> = {
+    let environment = ProcessInfo.processInfo.environment
+    let first = environment["LOCKSTEP_CHAOS_SEED"].flatMap { Int($0) } ?? 1
+    return first..<first + (environment["LOCKSTEP_CHAOS_TRIALS"].flatMap { Int($0) } ?? 4)
+  }()
+
+  private struct Progress {
+    var table = ChaosTable()
+    var done = 0
+    var skipped = 0
+    var streamsEnded = 0
+  }
+
+  private static let progress = Mutex(Progress())
+
   private static let overrides = [
     "model.encoder_layers=2", "model.decoder_layers=2",
     "checkpoint.every=\(ChaosTrial.saveInterval)",
@@ -19,26 +37,35 @@ import Testing
     return try TinyRun(overrides, steps: ChaosTrial.steps, in: scratch).finish()
   }
 
-  @Test func whateverDiesTheBytesAreTheSame() throws {
-    let environment = ProcessInfo.processInfo.environment
-    let first = environment["LOCKSTEP_CHAOS_SEED"].flatMap { Int($0) } ?? 1
-    let count = environment["LOCKSTEP_CHAOS_TRIALS"].flatMap { Int($0) } ?? 4
-    var table = ChaosTable()
-    var skipped = 0
-    for seed in first..<first + count {
+  @Test(arguments: 0..<streams) func whateverDiesTheBytesAreTheSame(stream: Int) throws {
+    for seed in Self.seeds where seed % Self.streams == stream {
       let trial = ChaosTrial(seed: seed)
-      guard !trial.victim.needsHosts || Hosts.isPermitted else {
-        skipped += 1
-        continue
+      let isPossible = !trial.victim.needsHosts || Hosts.isPermitted
+      let disturbed =
+        isPossible ? try Disturbance(trial).endingInTheBytes(of: Self.undisturbed.get()) : nil
+      Self.progress.withLock { progress in
+        progress.done += 1
+        if let disturbed {
+          progress.table.add(trial, happened: disturbed.happened, disturbed.run)
+        } else {
+          progress.skipped += 1
+        }
+        guard progress.done.isMultiple(of: 50) else { return }
+        say("\(progress.done) of \(Self.seeds.count) trials")
       }
-      try Disturbance(trial).expectSameBytes(as: Self.undisturbed.get(), &table)
-      if (seed - first) % 50 == 49 { say("\(seed - first + 1) of \(count) trials") }
     }
-    for line in table.lines { say(line) }
-    if skipped > 0 { say("SKIPPED: \(skipped) trials need network namespaces") }
+    Self.progress.withLock { progress in
+      progress.streamsEnded += 1
+      if progress.streamsEnded == Self.streams { conclude(progress) }
+    }
+  }
+
+  private func conclude(_ progress: Progress) {
+    for line in progress.table.lines { say(line) }
+    if progress.skipped > 0 { say("SKIPPED: \(progress.skipped) trials need network namespaces") }
     // A fault test in which nothing happens proves nothing: most of them have to.
-    let tried = count - skipped
-    #expect(tried < 8 || table.happened * 10 >= tried * 9, "\(table.happened) of \(tried)")
+    let (happened, tried) = (progress.table.happened, progress.done - progress.skipped)
+    #expect(tried < 8 || happened * 10 >= tried * 9, "\(happened) of \(tried)")
   }
 
   private func say(_ line: String) {
@@ -61,7 +88,10 @@ import Testing
       hosts = trial.victim.needsHosts ? Hosts(layout, in: scratch) : nil
     }
 
-    func expectSameBytes(as undisturbed: RunResult, _ table: inout ChaosTable) throws {
+    /// Expects that; returns whether the fault happened.
+    func endingInTheBytes(
+      of undisturbed: RunResult
+    ) throws -> (happened: Bool, run: TinyRun) {
       let job = try start()
       var happened = false
       if trial.victim != .rank, let stopped = try waitForStopped(job) {
@@ -81,7 +111,7 @@ import Testing
       try eventually(within: 10, "all processes of \(trial) gone") {
         scratch.processes.isEmpty ? true : nil
       }
-      table.add(trial, happened: happened, run)
+      return (happened, run)
     }
 
     private func start() throws -> Job {

@@ -33,17 +33,14 @@ final class WorkThread: Sendable {
     }
   }
 
-  /// Threads that compute go first: where they take every core, a save of the base model lasts
-  /// four times as long as at their priority, and a step beside it 0 to 6 % longer instead of 13 %.
-  private static let niceness: Int32 = 15
-
   private let queue = Queue()
 
-  init() {
+  /// - Parameter niceness: how far threads that compute go first, 0 to 19.
+  init(niceness: Int32) {
     let queue = queue
     Thread {
       // Linux keeps this number by thread; without the right to change it all stay equal.
-      _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, WorkThread.niceness)
+      _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness)
       while let job = queue.next() { job() }
     }.start()
   }

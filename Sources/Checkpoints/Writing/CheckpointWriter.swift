@@ -67,7 +67,11 @@ package final class CheckpointWriter {
   private let layout: ParameterLayout
   private let publication: Publication?
   private let snapshot = Snapshot()
-  private let thread = WorkThread()
+  /// For what is short: preparing and publishing.
+  private let thread = WorkThread(niceness: 5)
+  /// For the tensors. Where ranks take every core, a save of the base model lasts four times as long
+  /// as at the other's priority, and a step beside it 0 to 6 % longer instead of 13 %.
+  private let bulkThread = WorkThread(niceness: 15)
   private var sequence = SaveSequence()
   private var attempt: Attempt?
   private var work: Background<Product>?
@@ -186,10 +190,9 @@ package final class CheckpointWriter {
     guard let attempt else { return }
     // The snapshot must outlive the thread, whatever becomes of the writer.
     let (pieces, isCancelled, snapshot) = (attempt.pieces, attempt.isCancelled, snapshot)
-    let step = attempt.step
-    work = Background(on: thread) { () throws(Failure) in
-      FaultPoint.write.reached(step: step)
-      return try withExtendedLifetime(snapshot) { () throws(Failure) in
+    FaultPoint.write.reached(step: attempt.step)
+    work = Background(on: bulkThread) { () throws(Failure) in
+      try withExtendedLifetime(snapshot) { () throws(Failure) in
         .written(try draft.write(pieces) { isCancelled.isSet })
       }
     }

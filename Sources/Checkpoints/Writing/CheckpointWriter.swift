@@ -69,8 +69,8 @@ package final class CheckpointWriter {
   private let snapshot = Snapshot()
   /// For what is short: preparing and publishing.
   private let thread = WorkThread(niceness: 5)
-  /// For the tensors. Where ranks take every core, a save of the base model lasts four times as long
-  /// as at the other's priority, and a step beside it 0 to 6 % longer instead of 13 %.
+  /// For the tensors. Where ranks take every core, a save of the base model lasts four times as
+  /// long as at the other's priority, and a step beside it 0 to 6 % longer instead of 13 %.
   private let bulkThread = WorkThread(niceness: 15)
   private var sequence = SaveSequence()
   private var attempt: Attempt?

@@ -161,7 +161,8 @@ struct PrepareCommand: ParsableCommand {
         + " and \(entry?.targetTokens ?? 0) target tokens in \(entry?.shards.count ?? 0) shards"
     }
     return [
-      "\(out): \(counts.kept) pairs from \(counts.read) that were read, \(manifest.tokenizer.vocabularySize) pieces,"
+      "\(out): \(counts.kept) pairs from \(counts.read) that were read,"
+        + " \(manifest.tokenizer.vocabularySize) pieces,"
         + " \(String(format: "%.1f", seconds)) s"
     ] + splits + [
       "  left out: \(counts.empty) with an empty side, \(counts.duplicate) repeated,"

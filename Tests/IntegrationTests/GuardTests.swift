@@ -175,9 +175,7 @@ import Testing
     }
     #expect(line.contains("lockstep: rank 0, step 5: has waited 1 s for "), "\(line)")
     #expect(line.hasSuffix("rank 1 has not arrived"), "\(line)")
-    let stopped = try eventually("the stopped rank") {
-      scratch.ranks.first { Scratch.isStopped($0) }
-    }
+    let stopped = try scratch.stoppedRank()
     kill(stopped, SIGCONT)
     let outcome = try job.outcome()
     #expect(outcome.exitCode == 0, "\(outcome.error)")

@@ -198,6 +198,11 @@ final class Scratch {
     }
   }
 
+  /// Waits for a rank that stands still at a fault point `stop`.
+  func stoppedRank() throws -> Int32 {
+    try eventually("a rank stops itself") { ranks.first(where: Scratch.isStopped) }
+  }
+
   /// SIGKILL for the whole job at once, as a lost machine would do it.
   func kill() {
     let deadline = Date.now.addingTimeInterval(20)

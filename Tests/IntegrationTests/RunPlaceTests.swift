@@ -20,11 +20,12 @@ import Testing
 
   @Test func aSecondJobInTheSameRunIsRefused() throws {
     let run = try TinyRun(steps: 100, in: scratch)
-    let first = try run.start(.mpirun(2))
-    try run.waitForStep(2, of: first)
+    let first = try run.start(.mpirun(2), faults: "forward:3:0:stop")
+    let stopped = try scratch.stoppedRank()
     for launch in [Program.Launch.alone, .mpirun(2)] {
       try run.train(launch).expectRefusal(.inputOutput, naming: ["run", "pid"])
     }
+    kill(stopped, SIGCONT)
     #expect(try first.outcome().exitCode == 0)
     let alone = try TinyRun(steps: 100, name: "alone", in: scratch).finish()
     #expect(try run.result().differences(from: alone) == [])
@@ -85,9 +86,7 @@ import Testing
     _ run: TinyRun, _ launch: Program.Launch, changing change: () throws -> Void
   ) throws -> Outcome {
     let job = try run.start(launch, faults: "load:8:0:stop")
-    let rank = try eventually("rank 0 stops itself") {
-      scratch.ranks.first(where: Scratch.isStopped)
-    }
+    let rank = try scratch.stoppedRank()
     try change()
     kill(rank, SIGCONT)
     return try job.outcome()

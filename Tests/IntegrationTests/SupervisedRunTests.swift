@@ -214,9 +214,7 @@ import Testing
     let job = try run.start(
       .supervised(2), faults: "load:3:0:stop",
       environment: Dictionary(uniqueKeysWithValues: names.map { ($0, planted) }))
-    let stopped = try eventually("a rank stops itself") {
-      try ranks(2).first(where: Scratch.isStopped)
-    }
+    let stopped = try scratch.stoppedRank()
     for process in try ranks(2) + [launcher()] {
       #expect(!words(of: process, "environ").isEmpty)
       #expect(words(of: process, "environ").filter { $0.contains(planted) } == [])

@@ -60,7 +60,9 @@ import Testing
   @Test(arguments: SourceTree.files.filter(\.isSwift))
   func noCallEndsTheProcessOrTalksBehindOurBack(file: SourceFile) {
     let talks = ["Sources/lockstep/", "Sources/Reporting/"].contains { file.path.hasPrefix($0) }
-    for (number, text) in file.code {
+    // Plain words first: a regular expression over every line takes a minute.
+    for (number, text) in file.code
+    where ["!", "fatalError", "@testable", "print", "Print"].contains(where: text.contains) {
       #expect(!text.contains(/\btry!/), "\(file.path):\(number): a forced try")
       #expect(!text.contains(/\bas!/), "\(file.path):\(number): a forced cast")
       #expect(!text.contains(/\bfatalError\(/), "\(file.path):\(number): a fatal error")
@@ -82,7 +84,7 @@ import Testing
   }
 
   private func imports(_ file: SourceFile) -> [(number: Int, module: String)] {
-    file.code.compactMap { number, text in
+    file.code.filter { $0.text.contains("import") }.compactMap { number, text in
       let statement = /^\s*(?:@\w+(?:\([^)]*\))?\s+)*(?:\w+\s+)?import\s+(?:\w+\s+)?(\w+)/
       return text.firstMatch(of: statement).map { (number, String($0.1)) }
     }

@@ -123,16 +123,23 @@ package final class RunDirectory: Sendable {
 private final class RunLock: Sendable {
   private let descriptor: Int32
 
+  /// So long a killed holder may take: the kernel frees its memory before it lets go of its files.
+  private static let dyingSeconds = 5.0
+
   init(path: String, root: String) throws(Failure) {
     descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
     guard descriptor >= 0 else { throw FileSystem.failure(.cannotCreate, "open", path) }
+    let watch = Stopwatch()
     while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
       switch errno {
       case EINTR: continue
       case EWOULDBLOCK:
         let holder = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
-        throw Failure(
-          .inputOutput, "\(root): another process trains here (\(Self.description(of: holder)))")
+        guard watch.seconds < Self.dyingSeconds, Self.isDying(holder) else {
+          throw Failure(
+            .inputOutput, "\(root): another process trains here (\(Self.description(of: holder)))")
+        }
+        usleep(10_000)
       default:
         throw FileSystem.failure(.inputOutput, "lock", path)
       }
@@ -151,6 +158,16 @@ private final class RunLock: Sendable {
     var (own, found) = (stat(), stat())
     return fstat(descriptor, &own) == 0 && stat(path, &found) == 0
       && own.st_dev == found.st_dev && own.st_ino == found.st_ino
+  }
+
+  /// Whether `123 node7` is a process of this host that has no command line any more.
+  private static func isDying(_ holder: String) -> Bool {
+    let words = holder.split(whereSeparator: \.isWhitespace)
+    guard words.count == 2, words[1] == hostName(), let process = pid_t(words[0]) else {
+      return false
+    }
+    let line = FileManager.default.contents(atPath: "/proc/\(process)/cmdline")
+    return line?.isEmpty ?? true
   }
 
   /// `123 node7` as words for a person.

@@ -127,7 +127,7 @@ struct TinyRun {
   func waitForStep(_ step: Int, of job: Job) throws {
     try eventually("step \(step) of \(path)") {
       guard try lastStep < step else { return true }
-      try #require(job.isRunning, "the job ended before step \(step)")
+      try #require(job.isRunning, "the job ended before step \(step): \(job.errorSoFar)")
       return nil
     }
   }

@@ -44,6 +44,23 @@ private func lines(_ path: String) throws -> [String] {
     }
   }
 
+  /// A killed process is without a command line before it lets go of its lock.
+  @Test func aHolderThatIsDyingIsWaitedFor() throws {
+    try withTemporaryFolder { folder in
+      let path = try RunDirectory(root: folder).paths.lock
+      let host = try #require(try lines(path).first?.split(separator: " ").last)
+      try Data("2147483647 \(host)\n".utf8).write(to: URL(fileURLWithPath: path))
+      let lock = open(path, O_RDWR)
+      try #require(flock(lock, LOCK_EX | LOCK_NB) == 0)
+      // Whether it lets go before or after the other asks, the other gets it.
+      Thread.detachNewThread {
+        usleep(100_000)
+        close(lock)
+      }
+      #expect(try RunDirectory(root: folder).incarnation == 2)
+    }
+  }
+
   @Test func aSecondProcessIsRefusedWithPidAndHost() throws {
     try withTemporaryFolder { folder in
       let first = try RunDirectory(root: folder)

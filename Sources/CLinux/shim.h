@@ -1,5 +1,6 @@
 #pragma once
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -17,8 +18,12 @@ static inline int lockstep_no_new_privileges(void) {
   return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-// The C library has it, but shows it only to those who ask for GNU extensions.
+// The C library has these two, but shows them only to those who ask for GNU extensions.
 extern int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int first);
+extern int pipe2(int ends[2], int flags);
+
+// No program that another thread starts at the same moment gets the ends.
+static inline int lockstep_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 
 static inline int lockstep_close_from(posix_spawn_file_actions_t *actions, int first) {
   return posix_spawn_file_actions_addclosefrom_np(actions, first);

@@ -22,8 +22,9 @@ enum Library {
   /// Deaf to what a file may ask for: no filter plugins and no links into other files. And silent
   /// at exit, where cleaning up after a failed write crashes.
   private static let isPrepared: Bool = {
-    H5dont_atexit() >= 0 && H5open() >= 0 && H5PLset_loading_state(0) >= 0
-      && H5Lunregister(H5L_TYPE_EXTERNAL) >= 0
+    // Fails, and only then, where somebody else in this process has used the library before.
+    _ = H5dont_atexit()
+    return H5open() >= 0 && H5PLset_loading_state(0) >= 0 && H5Lunregister(H5L_TYPE_EXTERNAL) >= 0
   }()
 
   /// Takes the lock and stops libhdf5 from printing errors: it keeps that setting by thread.

@@ -16,10 +16,8 @@ enum StructureRequest {
   static func structure(of file: borrowing OpenFile) throws(Failure) -> Structure {
     let path = file.path
     var ends: [Int32] = [0, 0]
-    guard pipe(&ends) == 0 else { throw systemFailure(path, "make a pipe", errno) }
+    guard lockstep_pipe(&ends) == 0 else { throw systemFailure(path, "make a pipe", errno) }
     defer { close(ends[0]) }
-    _ = fcntl(ends[0], F_SETFD, FD_CLOEXEC)
-    _ = fcntl(ends[1], F_SETFD, FD_CLOEXEC)
     let process: pid_t
     do throws(Failure) {
       process = try start(path, input: file.descriptor, output: ends[1])

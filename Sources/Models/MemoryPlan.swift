@@ -92,6 +92,19 @@ extension ModelChunk {
 }
 
 extension Transformer {
+  /// How many numbers the two operands of a matrix product have at most, in training on
+  /// micro-batches within `bounds` and in any stage.
+  package func operandCount(_ bounds: BatchBounds) -> Int {
+    let tokens = max(bounds.sourceTokens, bounds.targetTokens)
+    let width = shape.dimension
+    let inner = max(
+      shape.feedForwardDimension, shape.heads * max(shape.keyDimension, shape.valueDimension))
+    let weights = width * max(inner, shape.vocabularySize)
+    let activations = tokens * max(width, inner)
+    let logits = VocabularyLoss(embedding: embedding, smoothing: 0).scratchCount(tokens: tokens)
+    return max(activations, logits) + max(weights, activations)
+  }
+
   /// What training the whole model on micro-batches within `bounds` needs at most.
   package func arenaCapacity(_ bounds: BatchBounds) -> ArenaCapacity {
     whole.arenaCapacity(bounds)

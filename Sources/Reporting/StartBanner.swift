@@ -17,7 +17,8 @@ package enum StartBanner {
     return [
       "lockstep \(lockstepVersion)  \(run.runPath)  \(beginning)",
       "  ranks   \(ProgressLine.grouped(run.ranks)) on \(counted(run.hosts, "host")),"
-        + " \(counted(run.lanes, "lane")), OpenBLAS kernels \(run.blasKernels)",
+        + " \(counted(run.lanes, "lane")), OpenBLAS kernels \(run.blasKernels)"
+        + (run.reducedProducts.map { ", bf16 products by \($0)" } ?? ""),
       "  model   \(description(of: run.model)): \(ProgressLine.grouped(run.parameterCount))"
         + " parameters",
       "  data    \(run.dataPath): \(ProgressLine.grouped(run.trainingPairs)) training\(excluded)"

@@ -97,8 +97,9 @@ package struct RunConfiguration: Equatable, Sendable {
   }
 
   package struct PrecisionGroup: Equatable, Sendable {
-    package enum Compute: String, CaseIterable, Sendable { case fp32 }
+    package enum Compute: String, CaseIterable, Sendable { case fp32, bf16 }
 
+    /// What the operands of large matrix products are rounded to; their sums and all else are fp32.
     package var compute = Compute.fp32
 
     package init() {}

@@ -156,7 +156,9 @@ extension ConfigurationKey {
     .init(
       "schedule.final", \.schedule.final, .notNegative,
       "Learning rate at the last step of linear and cosine.", .schedule),
-    .init("precision.compute", \.precision.compute, .choice, "Of activations and gradients."),
+    .init(
+      "precision.compute", \.precision.compute, .choice,
+      "Operands of large matrix products: bf16 is rounder and faster; all else is fp32."),
   ]
 
   private static let operation: [ConfigurationKey] = [

@@ -9,6 +9,8 @@ package struct RunDescription: Equatable, Sendable {
   package var lanes: Int
   /// The kernel set that OpenBLAS really took.
   package var blasKernels: String
+  /// Whose products of bfloat16 are used; nil where all are fp32.
+  package var reducedProducts: String?
   package var model: RunConfiguration.ModelGroup
   package var parameterCount: Int
   package var dataPath: String
@@ -26,7 +28,8 @@ package struct RunDescription: Equatable, Sendable {
 
   package init(
     runPath: String, resumedStep: Int?, ranks: Int, hosts: Int, lanes: Int, blasKernels: String,
-    model: RunConfiguration.ModelGroup, parameterCount: Int, dataPath: String, trainingPairs: Int,
+    reducedProducts: String?, model: RunConfiguration.ModelGroup, parameterCount: Int,
+    dataPath: String, trainingPairs: Int,
     excludedPairs: Int, validationPairs: Int, vocabularySize: Int, tokensPerStep: Int,
     schedule: String, stages: [StageDescription]
   ) {
@@ -36,6 +39,7 @@ package struct RunDescription: Equatable, Sendable {
     self.hosts = hosts
     self.lanes = lanes
     self.blasKernels = blasKernels
+    self.reducedProducts = reducedProducts
     self.model = model
     self.parameterCount = parameterCount
     self.dataPath = dataPath

@@ -72,6 +72,8 @@ package final class StepEngine {
   private let exchange: GradientExchange
   private let executor: StageExecutor
   private let copies: ReplicaCheck
+  /// Numbers that the rounded operands of a product have at most.
+  private let operandCount: Int
 
   /// Collective. Throws: `Failure` (.configuration) when ranks, stages, lanes and layers do not fit
   /// together; what `shareNodeMemory` throws.
@@ -89,6 +91,7 @@ package final class StepEngine {
     ownership = OwnershipMap(
       sections: plan.sections, stageOfSection: plan.stageOfSection,
       ranksOfStage: (0..<plan.grid.stages).map { plan.grid.ranks(ofStage: $0) })
+    operandCount = model.operandCount(bounds)
     let gradients = try communicator.shareNodeMemory(count: plan.layout.count, "gradients")
     let leads = communicator.nodeRanks[0] == communicator.rank
     weightMemory = try communicator.shareNodeMemory(
@@ -147,7 +150,7 @@ package final class StepEngine {
       ("weights", weights.reduce(0, +)), ("gradients", plan.layout.count * 4),
       ("moments", optimizer.byteCount), ("activations", executor.byteCount),
       ("buffers", exchange.byteCount),
-    ]
+    ] + (ReducedProducts.areInUse ? [("operands", 2 * operandCount)] : [])
   }
 
   /// One step.

@@ -61,7 +61,8 @@ extension Trainer {
 
     let provenance = [
       "generator": "lockstep \(lockstepVersion)", "host": communicator.hostName,
-      "blas_kernels": KernelSet.blasCore, "ranks": "\(communicator.size)",
+      "blas_kernels": KernelSet.blasCore, "bf16_kernels": ReducedProducts.kernels ?? "none",
+      "ranks": "\(communicator.size)",
       "command_line": commandLine.joined(separator: " "),
     ]
     let publisher = directory.map { directory in
@@ -170,11 +171,19 @@ extension Trainer {
   private static func reportKernelChange(
     _ checkpoint: Checkpoint, _ observer: any TrainingObserver
   ) {
-    guard let saved = checkpoint.header.provenance["blas_kernels"], saved != KernelSet.blasCore
-    else { return }
-    observer.noticed(
-      "OpenBLAS kernels are \(KernelSet.blasCore), the checkpoint was made with \(saved): the run"
-        + " goes on, with other rounding; runtime.blas_kernels=\(saved) keeps the bits")
+    let provenance = checkpoint.header.provenance
+    if let saved = provenance["blas_kernels"], saved != KernelSet.blasCore {
+      observer.noticed(
+        "OpenBLAS kernels are \(KernelSet.blasCore), the checkpoint was made with \(saved): the run"
+          + " goes on, with other rounding; runtime.blas_kernels=\(saved) keeps the bits")
+    }
+    if let kernels = ReducedProducts.kernels, let saved = provenance["bf16_kernels"],
+      saved != kernels
+    {
+      observer.noticed(
+        "bf16 products are of \(kernels), in the checkpoint of \(saved): the run goes on, with"
+          + " other rounding")
+    }
   }
 
   /// Tells what is about to happen. Collective.
@@ -192,13 +201,15 @@ extension Trainer {
       [
         .init("version", .string(lockstepVersion)), .init("ranks", .integer(communicator.size)),
         .init("blas_kernels", .string(KernelSet.blasCore)),
+        .init("bf16_kernels", ReducedProducts.kernels.map { .string($0) } ?? .null),
         .init("step", .integer(resumedStep ?? 0)), .init("memory_plan", plan(parts, memory)),
       ])
     observer.began(
       RunDescription(
         runPath: root, resumedStep: resumedStep, ranks: communicator.size, hosts: hosts.count,
         lanes: configuration.batch.lanes, blasKernels: KernelSet.blasCore,
-        model: configuration.model, parameterCount: inputs.model.layout.count,
+        reducedProducts: ReducedProducts.kernels, model: configuration.model,
+        parameterCount: inputs.model.layout.count,
         dataPath: inputs.dataset.path, trainingPairs: inputs.loader.pairCount,
         excludedPairs: inputs.loader.excludedCount,
         validationPairs: inputs.dataset.pairCount(of: .validation),

@@ -105,6 +105,9 @@ struct TrainCommand: ParsableCommand {
 func prepareKernels(_ config: String, _ overrides: [String]) throws(Failure) {
   let configured = try? RunConfiguration.load(path: config, overrides: overrides)
   try prepareKernels(configured?.runtime.blasKernels)
+  if configured?.precision.compute == .bf16 {
+    try ReducedProducts.use(cpu: KernelSelection.cpuFeatures())
+  }
 }
 
 /// Makes the process compute with the best kernels of this CPU, or the named ones; may start it

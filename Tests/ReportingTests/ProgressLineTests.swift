@@ -113,6 +113,7 @@ import Training
   private func description(_ stages: [RunDescription.StageDescription]) -> RunDescription {
     RunDescription(
       runPath: "runs/x", resumedStep: nil, ranks: 2, hosts: 1, lanes: 8, blasKernels: "SkylakeX",
+      reducedProducts: nil,
       model: .init(), parameterCount: 63_045_632, dataPath: "data/x", trainingPairs: 18_731,
       excludedPairs: 12, validationPairs: 500, vocabularySize: 37_000, tokensPerStep: 25_000,
       schedule: "1f1b", stages: stages)

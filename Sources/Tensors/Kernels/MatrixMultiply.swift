@@ -14,7 +14,7 @@ extension Matrix {
 /// c = scale * a b, or c += scale * a b when `accumulate`.
 ///
 /// Shapes: a [m, k], b [k, n], c [m, n]. Order: the BLAS kernel set fixes the order of sums for a
-/// shape; the library runs on one thread.
+/// shape; the library runs on one thread. Operands are bfloat16 where `ReducedProducts` are in use.
 package func multiply(
   _ a: Matrix, _ b: Matrix, into c: Matrix, scale: Float = 1, accumulate: Bool = false
 ) {
@@ -45,6 +45,9 @@ private func multiply(
   precondition(k == (bTransposed ? b.columns : b.rows), "inner extents differ")
   precondition(m == c.rows && n == c.columns, "the result has another shape")
   guard m > 0, n > 0 else { return }
+  let isDone = ReducedProducts.multiply(
+    a, aTransposed, b, bTransposed, c, inner: k, scale, accumulate)
+  if isDone { return }
   cblas_sgemm(
     CblasRowMajor, aTransposed ? CblasTrans : CblasNoTrans, bTransposed ? CblasTrans : CblasNoTrans,
     blasint(m), blasint(n), blasint(k), scale, a.base, blasint(max(1, a.stride)), b.base,

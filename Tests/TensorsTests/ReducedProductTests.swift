@@ -1,0 +1,122 @@
+import Core
+import Foundation
+import Tensors
+import Testing
+
+@Suite struct ReducedProductTests {
+  private static let cpu: [String] = {
+    let text = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
+    let line = text.split(separator: "\n").first { $0.hasPrefix("flags") } ?? ""
+    return line.split(separator: " ").map(String.init)
+  }()
+
+  static let canBeUsed =
+    (cpu.contains("amx_bf16") || cpu.contains("avx512_bf16"))
+    && dlopen("libdnnl.so.2", RTLD_NOW) != nil
+
+  /// Rounded to eight significant bits, ties to even.
+  private static func rounded(_ value: Float) -> Float {
+    let bits = value.bitPattern
+    return Float(bitPattern: (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+  }
+
+  private static func rounded(_ matrix: Matrix) -> Reference.Rows {
+    (0..<matrix.rows).map { matrix[$0].array.map { Double(rounded($0)) } }
+  }
+
+  private static func transposed(_ rows: Reference.Rows) -> Reference.Rows {
+    rows[0].indices.map { column in rows.map { $0[column] } }
+  }
+
+  // In processes of their own: products are reduced for a whole process.
+  @Test(.enabled(if: canBeUsed, "SKIPPED: needs libdnnl2 and a CPU with bf16"))
+  func productsAreThoseOfRoundedOperands() async {
+    await #expect(processExitsWith: .success) {
+      try ReducedProducts.use(cpu: Self.cpu)
+      #expect(ReducedProducts.kernels?.hasPrefix("oneDNN 2.") == true)
+      for (m, k, n) in [(64, 64, 64), (67, 131, 129), (250, 128, 512), (33, 1000, 65)] {
+        let a = noise(m * (k + 3), site: 1)
+        let b = noise(n * (k + 5), site: 2)
+        let c = noise(m * n, site: 3)
+        let left = Matrix(base: a.view.base, rows: m, columns: k, stride: k + 3)
+        let right = Matrix(base: b.view.base, rows: n, columns: k, stride: k + 5)
+        let result = c.view.matrix(rows: m, columns: n)
+        let before = rows(result)
+        let product = Reference.linear(Self.rounded(left), weight: Self.rounded(right))
+        multiply(left, right.transposed, into: result, scale: 0.5, accumulate: true)
+        let added = zip(before, product).map { zip($0, $1).map { $0 + 0.5 * $1 } }
+        expectClose(result, added, tolerance: 1e-4)
+        multiply(left, right.transposed, into: result)
+        expectClose(result, product, tolerance: 1e-4)
+
+        let second = FloatBuffer(count: m * k)
+        let back = second.view.matrix(rows: m, columns: k)
+        multiply(result, right, into: back)
+        let (hidden, weight) = (Self.rounded(result), Self.rounded(right))
+        expectClose(
+          back, Reference.linear(hidden, weight: Self.transposed(weight)), tolerance: 2e-3)
+        let third = FloatBuffer(count: n * k)
+        let gradient = third.view.matrix(rows: n, columns: k)
+        multiply(result.transposed, left, into: gradient)
+        let columns = (Self.transposed(hidden), Self.transposed(Self.rounded(left)))
+        expectClose(gradient, Reference.linear(columns.0, weight: columns.1), tolerance: 2e-3)
+      }
+    }
+  }
+
+  @Test(.enabled(if: canBeUsed, "SKIPPED: needs libdnnl2 and a CPU with bf16"))
+  func roundingIsToTheNearestAndKeepsWhatIsNoNumber() async {
+    await #expect(processExitsWith: .success) {
+      try ReducedProducts.use(cpu: Self.cpu)
+      let n = 128
+      let a = noise(n * n, site: 4)
+      let one = FloatBuffer(count: n * n)
+      let c = FloatBuffer(count: n * n)
+      one.view.fill(0)
+      for i in 0..<n { one.view.base[i * n + i] = 1 }
+      // Ties to both sides, a carry into the exponent, the smallest and largest numbers.
+      let special: [UInt32] = [
+        0x3f80_8000, 0x3f81_8000, 0x3f80_8001, 0x3f80_7fff, 0x3fff_ffff, 0x0080_0000, 0x7f7f_0000,
+        0xbf80_8000, 0x8000_0000,
+      ]
+      for (i, bits) in special.enumerated() { a.view.base[i] = Float(bitPattern: bits) }
+      let left = a.view.matrix(rows: n, columns: n)
+      let identity = one.view.matrix(rows: n, columns: n)
+      let result = c.view.matrix(rows: n, columns: n)
+      multiply(left, identity, into: result)
+      #expect(result.vector.array == left.vector.array.map(Self.rounded))
+      for bits: UInt32 in [0x7fff_ffff, 0xffff_ffff, 0x7f80_0001, 0x7f80_0000] {
+        a.view.base[5] = Float(bitPattern: bits)
+        multiply(left, identity, into: result)
+        #expect(!result.vector.array[5].isFinite)
+        #expect(result.vector.array[n...].allSatisfy { $0.isFinite })
+      }
+    }
+  }
+
+  /// Their rounding costs more than it saves.
+  @Test(.enabled(if: canBeUsed, "SKIPPED: needs libdnnl2 and a CPU with bf16"))
+  func smallProductsStayWhole() async {
+    await #expect(processExitsWith: .success) {
+      let a = noise(30 * 32, site: 1)
+      let b = noise(30 * 32, site: 2)
+      let whole = FloatBuffer(count: 900)
+      let later = FloatBuffer(count: 900)
+      let left = a.view.matrix(rows: 30, columns: 32)
+      let right = b.view.matrix(rows: 30, columns: 32)
+      multiply(left, right.transposed, into: whole.view.matrix(rows: 30, columns: 30))
+      try ReducedProducts.use(cpu: Self.cpu)
+      multiply(left, right.transposed, into: later.view.matrix(rows: 30, columns: 30))
+      #expect(whole.view.array == later.view.array)
+    }
+  }
+
+  @Test func aCPUWithoutThemIsRefusedWithAWayOut() {
+    let failure = #expect(throws: Failure.self) {
+      try ReducedProducts.use(cpu: ["avx2", "avx512f"])
+    }
+    #expect(failure?.exitCode == .configuration)
+    #expect(failure?.message.contains("precision.compute=fp32") == true)
+    #expect(!ReducedProducts.areInUse && ReducedProducts.kernels == nil)
+  }
+}

@@ -77,7 +77,7 @@ package enum ReducedProducts {
     let symbol = address.load(ordering: .relaxed)
     guard symbol != 0, c.rows * c.columns * k >= leastWork else { return false }
     let product = unsafeBitCast(symbol, to: Product.self)
-    let (first, second) = Operands.ofThisThread.converted(a, b)
+    let (first, second) = Operands.ofThisThread.rounded(a, b)
     let (yes, no) = (CChar(UInt8(ascii: "T")), CChar(UInt8(ascii: "N")))
     let status = product(
       aTransposed ? yes : no, bTransposed ? yes : no, Int64(c.rows), Int64(c.columns), Int64(k),
@@ -90,10 +90,36 @@ package enum ReducedProducts {
 
 /// The rounded operands of a thread's products: two buffers that grow to what the largest needs.
 private final class Operands {
-  private var buffers: [UnsafeMutablePointer<UInt16>?] = [nil, nil]
-  private var counts = [0, 0]
+  private struct Buffer {
+    var base: UnsafeMutablePointer<UInt16>?
+    var count = 0
 
-  deinit { for buffer in buffers { free(buffer) } }
+    mutating func rounded(_ matrix: Matrix) -> UnsafeRawPointer {
+      let wanted = matrix.rows * matrix.columns
+      if count < wanted {
+        free(base)
+        var memory: UnsafeMutableRawPointer?
+        let code = posix_memalign(&memory, 64, wanted * MemoryLayout<UInt16>.stride)
+        precondition(code == 0, "no memory for the operands of a product")
+        (base, count) = (memory?.bindMemory(to: UInt16.self, capacity: wanted), wanted)
+      }
+      guard let base else { preconditionFailure("an operand without elements") }
+      BFloat16.convert(matrix, to: base)
+      return UnsafeRawPointer(base)
+    }
+  }
+
+  private var first = Buffer()
+  private var second = Buffer()
+
+  deinit {
+    free(first.base)
+    free(second.base)
+  }
+
+  func rounded(_ a: Matrix, _ b: Matrix) -> (UnsafeRawPointer, UnsafeRawPointer) {
+    (first.rounded(a), second.rounded(b))
+  }
 
   static var ofThisThread: Operands {
     let key = Operands.key
@@ -113,24 +139,4 @@ private final class Operands {
     precondition(code == 0, "no key for a thread's own memory")
     return key
   }()
-
-  func converted(_ a: Matrix, _ b: Matrix) -> (UnsafeRawPointer, UnsafeRawPointer) {
-    let places = [a, b].enumerated().map { index, matrix in
-      let place = room(matrix.rows * matrix.columns, index)
-      BFloat16.convert(matrix, to: place)
-      return UnsafeRawPointer(place)
-    }
-    return (places[0], places[1])
-  }
-
-  private func room(_ count: Int, _ index: Int) -> UnsafeMutablePointer<UInt16> {
-    if let buffer = buffers[index], counts[index] >= count { return buffer }
-    free(buffers[index])
-    var memory: UnsafeMutableRawPointer?
-    let code = posix_memalign(&memory, 64, max(64, count * MemoryLayout<UInt16>.stride))
-    precondition(code == 0, "no memory for the operands of a product")
-    let buffer = memory?.bindMemory(to: UInt16.self, capacity: count)
-    (buffers[index], counts[index]) = (buffer, count)
-    return buffer ?? room(count, index)
-  }
 }

@@ -5,8 +5,8 @@ import Synchronization
 /// Matrix products whose operands are rounded to bfloat16 and whose sums are fp32: what CPUs with
 /// AMX or AVX512-BF16 compute two to five times faster than fp32 products.
 ///
-/// They are oneDNN's, loaded when somebody asks for them: a machine without the library, or without
-/// such a CPU, trains in fp32. OpenBLAS as Debian ships it has none.
+/// They are oneDNN's, loaded when somebody asks for them, so that nobody else needs the library.
+/// OpenBLAS as Debian ships it has none.
 package enum ReducedProducts {
   /// Products of fewer multiplications than this stay fp32: rounding the operands of the attention
   /// of a short sentence takes longer than its products. A matter of shape alone, as all cutting.
@@ -78,11 +78,11 @@ package enum ReducedProducts {
     guard symbol != 0, c.rows * c.columns * k >= leastWork else { return false }
     let product = unsafeBitCast(symbol, to: Product.self)
     let (first, second) = Operands.ofThisThread.rounded(a, b)
-    let (yes, no) = (CChar(UInt8(ascii: "T")), CChar(UInt8(ascii: "N")))
+    let (transposed, asItIs) = (CChar(UInt8(ascii: "T")), CChar(UInt8(ascii: "N")))
     let status = product(
-      aTransposed ? yes : no, bTransposed ? yes : no, Int64(c.rows), Int64(c.columns), Int64(k),
-      scale, first, Int64(a.columns), second, Int64(b.columns), accumulate ? 1 : 0, c.base,
-      Int64(c.stride))
+      aTransposed ? transposed : asItIs, bTransposed ? transposed : asItIs, Int64(c.rows),
+      Int64(c.columns), Int64(k), scale, first, Int64(a.columns), second, Int64(b.columns),
+      accumulate ? 1 : 0, c.base, Int64(c.stride))
     precondition(status == 0, "oneDNN refused a product of \(c.rows) x \(k) x \(c.columns)")
     return true
   }

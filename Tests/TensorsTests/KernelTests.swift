@@ -23,35 +23,45 @@ func expectClose(
   #expect(worst <= tolerance, sourceLocation: sourceLocation)
 }
 
+/// Strided views, both transpositions, scaling and accumulation agree with a triple loop over the
+/// operands as `seen`.
+func expectProducts(
+  m: Int, k: Int, n: Int, seen: (Matrix) -> Reference.Rows = rows, tolerance: Double
+) {
+  func transposed(_ rows: Reference.Rows) -> Reference.Rows {
+    rows[0].indices.map { column in rows.map { $0[column] } }
+  }
+  let a = noise(m * (k + 3), site: 1)
+  let b = noise(n * (k + 5), site: 2)
+  let c = noise(m * n, site: 3)
+  let left = Matrix(base: a.view.base, rows: m, columns: k, stride: k + 3)
+  let right = Matrix(base: b.view.base, rows: n, columns: k, stride: k + 5)
+  let result = c.view.matrix(rows: m, columns: n)
+  let before = rows(result)
+  let product = Reference.linear(seen(left), weight: seen(right))
+  multiply(left, right.transposed, into: result, scale: 0.5, accumulate: true)
+  expectClose(
+    result, zip(before, product).map { zip($0, $1).map { $0 + 0.5 * $1 } }, tolerance: 1e-4)
+  multiply(left, right.transposed, into: result)
+  expectClose(result, product, tolerance: 1e-4)
+
+  let back = FloatBuffer(count: m * k)
+  let inner = back.view.matrix(rows: m, columns: k)
+  multiply(result, right, into: inner)
+  expectClose(
+    inner, Reference.linear(seen(result), weight: transposed(seen(right))), tolerance: tolerance)
+  let outer = FloatBuffer(count: n * k)
+  let target = outer.view.matrix(rows: n, columns: k)
+  multiply(result.transposed, left, into: target)
+  expectClose(
+    target, Reference.linear(transposed(seen(result)), weight: transposed(seen(left))),
+    tolerance: tolerance)
+}
+
 @Suite struct MatrixMultiplyTests {
-  /// Strided views, both transpositions, scaling and accumulation agree with a triple loop.
   @Test(arguments: [(1, 1, 1), (3, 5, 2), (7, 16, 33), (17, 2, 65), (40, 31, 18)])
   func productsMatchTheNaiveTwin(m: Int, k: Int, n: Int) {
-    let a = noise(m * (k + 3), site: 1)
-    let b = noise(n * (k + 5), site: 2)
-    let c = noise(m * n, site: 3)
-    let left = Matrix(base: a.view.base, rows: m, columns: k, stride: k + 3)
-    let right = Matrix(base: b.view.base, rows: n, columns: k, stride: k + 5)
-    let result = c.view.matrix(rows: m, columns: n)
-    let before = rows(result)
-    let product = Reference.linear(rows(left), weight: rows(right))
-    multiply(left, right.transposed, into: result, scale: 0.5, accumulate: true)
-    expectClose(
-      result, zip(before, product).map { zip($0, $1).map { $0 + 0.5 * $1 } }, tolerance: 1e-4)
-    multiply(left, right.transposed, into: result)
-    expectClose(result, product, tolerance: 1e-4)
-
-    let back = FloatBuffer(count: m * k)
-    let inner = back.view.matrix(rows: m, columns: k)
-    multiply(result, right, into: inner)
-    let columns = (0..<k).map { column in rows(right).map { $0[column] } }
-    expectClose(inner, Reference.linear(rows(result), weight: columns), tolerance: 1e-3)
-    let outer = FloatBuffer(count: n * k)
-    let target = outer.view.matrix(rows: n, columns: k)
-    multiply(result.transposed, left, into: target)
-    let resultColumns = (0..<n).map { column in rows(result).map { $0[column] } }
-    let leftColumns = (0..<k).map { column in rows(left).map { $0[column] } }
-    expectClose(target, Reference.linear(resultColumns, weight: leftColumns), tolerance: 1e-3)
+    expectProducts(m: m, k: k, n: n, tolerance: 1e-3)
   }
 }
 

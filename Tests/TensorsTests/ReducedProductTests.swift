@@ -24,10 +24,6 @@ import Testing
     (0..<matrix.rows).map { matrix[$0].array.map { Double(rounded($0)) } }
   }
 
-  private static func transposed(_ rows: Reference.Rows) -> Reference.Rows {
-    rows[0].indices.map { column in rows.map { $0[column] } }
-  }
-
   // In processes of their own: products are reduced for a whole process.
   @Test(.enabled(if: canBeUsed, "SKIPPED: needs libdnnl2 and a CPU with bf16"))
   func productsAreThoseOfRoundedOperands() async {
@@ -35,31 +31,7 @@ import Testing
       try ReducedProducts.use(cpu: Self.cpu)
       #expect(ReducedProducts.kernels?.hasPrefix("oneDNN 2.") == true)
       for (m, k, n) in [(64, 64, 64), (67, 131, 129), (250, 128, 512), (33, 1000, 65)] {
-        let a = noise(m * (k + 3), site: 1)
-        let b = noise(n * (k + 5), site: 2)
-        let c = noise(m * n, site: 3)
-        let left = Matrix(base: a.view.base, rows: m, columns: k, stride: k + 3)
-        let right = Matrix(base: b.view.base, rows: n, columns: k, stride: k + 5)
-        let result = c.view.matrix(rows: m, columns: n)
-        let before = rows(result)
-        let product = Reference.linear(Self.rounded(left), weight: Self.rounded(right))
-        multiply(left, right.transposed, into: result, scale: 0.5, accumulate: true)
-        let added = zip(before, product).map { zip($0, $1).map { $0 + 0.5 * $1 } }
-        expectClose(result, added, tolerance: 1e-4)
-        multiply(left, right.transposed, into: result)
-        expectClose(result, product, tolerance: 1e-4)
-
-        let second = FloatBuffer(count: m * k)
-        let back = second.view.matrix(rows: m, columns: k)
-        multiply(result, right, into: back)
-        let (hidden, weight) = (Self.rounded(result), Self.rounded(right))
-        expectClose(
-          back, Reference.linear(hidden, weight: Self.transposed(weight)), tolerance: 2e-3)
-        let third = FloatBuffer(count: n * k)
-        let gradient = third.view.matrix(rows: n, columns: k)
-        multiply(result.transposed, left, into: gradient)
-        let columns = (Self.transposed(hidden), Self.transposed(Self.rounded(left)))
-        expectClose(gradient, Reference.linear(columns.0, weight: columns.1), tolerance: 2e-3)
+        expectProducts(m: m, k: k, n: n, seen: Self.rounded, tolerance: 2e-3)
       }
     }
   }

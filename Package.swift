@@ -24,6 +24,8 @@ let package = Package(
     .systemLibrary(name: "CZlib", pkgConfig: "zlib"),
     // System calls that do not import by themselves.
     .systemLibrary(name: "CLinux"),
+    // Instructions for which Swift has no names.
+    .target(name: "CTiles"),
     .target(
       name: "CSentencePiece",
       linkerSettings: [.linkedLibrary("sentencepiece"), .linkedLibrary("sentencepiece_train")]),
@@ -31,7 +33,7 @@ let package = Package(
     // A target imports only targets above it in this list.
     .target(name: "Core", dependencies: ["CXXHash"]),
     .target(
-      name: "Tensors", dependencies: ["Core", "COpenBLAS"], swiftSettings: kernelSettings),
+      name: "Tensors", dependencies: ["Core", "COpenBLAS", "CTiles"], swiftSettings: kernelSettings),
     .target(name: "HDF5", dependencies: ["Core", "CHDF5", "CZlib", "CLinux"]),
     .target(name: "Messaging", dependencies: ["Core", "Tensors", "CMPI"]),
     .target(name: "Layers", dependencies: ["Core", "Tensors"]),

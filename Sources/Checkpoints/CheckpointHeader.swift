@@ -128,7 +128,7 @@ extension CheckpointHeader {
       provenance[name] = try file.readText("/provenance/" + name)
     }
     var validationLoss: Double?
-    if case .real(let loss)? = try file.attribute("validation_loss", of: "/state") {
+    if case .real(let loss)? = file.attribute("validation_loss", of: "/state") {
       validationLoss = loss
     }
     self.init(
@@ -141,7 +141,7 @@ extension CheckpointHeader {
       tokenizerModel: try file.read(Format.tokenizer),
       datasetDigest: try file.textAttribute("dataset_digest", of: "/state"),
       provenance: provenance)
-    if try file.attribute("skipped_in_a_row", of: "/state") != nil {
+    if file.attribute("skipped_in_a_row", of: "/state") != nil {
       skippedInARow = try integer("skipped_in_a_row")
     }
   }

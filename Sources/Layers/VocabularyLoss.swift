@@ -45,8 +45,11 @@ package struct VocabularyLoss: Sendable {
 
   /// Floats of logits that exist at once, for `tokens` tokens.
   package func scratchCount(tokens: Int) -> Int {
-    Arena.room(min(tokens, chunkRows) * embedding.vocabularySize)
+    Arena.room(rowsAtOnce(tokens: tokens) * embedding.vocabularySize)
   }
+
+  /// Rows whose logits exist at once, of `tokens`.
+  package func rowsAtOnce(tokens: Int) -> Int { min(tokens, chunkRows) }
 
   /// Enough rows that reading the embedding and its gradient for each chunk costs little beside the
   /// products; the logits then take 64 MiB at most.
@@ -58,7 +61,7 @@ package struct VocabularyLoss: Sendable {
   ) {
     let mark = pass.scratch.mark
     defer { pass.scratch.reset(to: mark) }
-    let buffer = pass.scratch.matrix(min(hidden.rows, chunkRows), embedding.vocabularySize)
+    let buffer = pass.scratch.matrix(rowsAtOnce(tokens: hidden.rows), embedding.vocabularySize)
     for start in stride(from: 0, to: hidden.rows, by: chunkRows) {
       let rows = start..<min(start + chunkRows, hidden.rows)
       let logits = buffer[rows: 0..<rows.count]

@@ -92,16 +92,19 @@ extension ModelChunk {
 }
 
 extension Transformer {
-  /// How many numbers the two operands of a matrix product have at most, in training on
+  /// How many numbers the two packed operands of a matrix product have at most, in training on
   /// micro-batches within `bounds` and in any stage.
   package func operandCount(_ bounds: BatchBounds) -> Int {
     let tokens = max(bounds.sourceTokens, bounds.targetTokens)
     let width = shape.dimension
     let inner = max(
       shape.feedForwardDimension, shape.heads * max(shape.keyDimension, shape.valueDimension))
-    let weights = width * max(inner, shape.vocabularySize)
-    let activations = tokens * max(width, inner)
-    let logits = VocabularyLoss(embedding: embedding, smoothing: 0).scratchCount(tokens: tokens)
+    let weights = max(
+      ReducedProducts.packedCount(width, inner),
+      ReducedProducts.packedCount(shape.vocabularySize, width))
+    let activations = ReducedProducts.packedCount(tokens, max(width, inner))
+    let rows = VocabularyLoss(embedding: embedding, smoothing: 0).rowsAtOnce(tokens: tokens)
+    let logits = ReducedProducts.packedCount(rows, shape.vocabularySize)
     return max(activations, logits) + max(weights, activations)
   }
 

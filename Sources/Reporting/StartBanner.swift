@@ -18,7 +18,7 @@ package enum StartBanner {
       "lockstep \(lockstepVersion)  \(run.runPath)  \(beginning)",
       "  ranks   \(ProgressLine.grouped(run.ranks)) on \(counted(run.hosts, "host")),"
         + " \(counted(run.lanes, "lane")), OpenBLAS kernels \(run.blasKernels)"
-        + (run.reducedProducts.map { ", bf16 products by \($0)" } ?? ""),
+        + (run.reducedProducts.map { ", bf16 products of \($0)" } ?? ""),
       "  model   \(description(of: run.model)): \(ProgressLine.grouped(run.parameterCount))"
         + " parameters",
       "  data    \(run.dataPath): \(ProgressLine.grouped(run.trainingPairs)) training\(excluded)"

@@ -19,6 +19,7 @@ extension Trainer {
     commandLine: [String], communicator: any Communicator, observer: any TrainingObserver
   ) throws(Failure) -> Trainer {
     try checkRanks(configuration, communicator.size)
+    try checkKernels(communicator)
     let paths = RunPaths(root: root)
     let isFirst = communicator.rank == 0
     let directory = try communicator.together { () throws(Failure) in
@@ -95,6 +96,22 @@ extension Trainer {
     }
     let grid = try ProcessGrid(nodeOfRank: Array(repeating: 0, count: ranks), stages: stages)
     _ = try LaneAssignment(lanes: configuration.batch.lanes, replicas: grid.replicas)
+  }
+
+  /// Kernels round each in their own way: were they not the same everywhere, the bits of a step
+  /// would depend on who computes what.
+  private static func checkKernels(_ communicator: any Communicator) throws(Failure) {
+    let mine = (["OpenBLAS \(KernelSet.blasCore)"] + (ReducedProducts.kernels.map { [$0] } ?? []))
+      .joined(separator: " and ")
+    let all = try communicator.allGather(bytes: Array("\(communicator.hostName): \(mine)".utf8))
+      .map { String(decoding: $0, as: UTF8.self) }
+    let kernels = all.map { $0.drop { $0 != ":" } }
+    guard let other = kernels.firstIndex(where: { $0 != kernels[0] }) else { return }
+    throw Failure(
+      .configuration,
+      "expected the same kernels on every rank, found on rank 0 \(all[0]), on rank \(other)"
+        + " \(all[other]); runtime.blas_kernels names a set that every CPU has, and"
+        + " precision.compute=fp32 needs no other instructions")
   }
 
   private struct Resumed {
@@ -181,8 +198,8 @@ extension Trainer {
       saved != kernels
     {
       observer.noticed(
-        "bf16 products are of \(kernels), in the checkpoint of \(saved): the run goes on, with"
-          + " other rounding")
+        "bf16 products are of \(kernels), the checkpoint was made with \(saved): the run"
+          + " goes on, with other rounding")
     }
   }
 

@@ -68,6 +68,15 @@ import Testing
       let again = try TinyRun(["runtime.blas_kernels=\(second)"], steps: 12, in: scratch).train()
       #expect(again.exitCode == 0 && again.error == "", "\(again.error)")
     }
+
+    @Test func ranksWithKernelsOfTheirOwnAreRefused() throws {
+      let run = try TinyRun(in: scratch)
+      let command = try run.command(
+        byRank: ["Haswell", "Haswell", "Nehalem"].map { ["runtime.blas_kernels=\($0)"] })
+      try Job(command, in: scratch).outcome()
+        .expectRefusal(.configuration, naming: ["rank 2", "Nehalem", "Haswell", "blas_kernels"])
+      #expect(!FileManager.default.fileExists(atPath: run.path))
+    }
   #endif
 
   @Test func anyFileIsNoCheckpoint() throws {

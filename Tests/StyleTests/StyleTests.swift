@@ -6,7 +6,7 @@ import Testing
   /// Where each C library may be imported: it has one Swift face.
   private static let facesOfLibraries = [
     "CMPI": "Messaging", "CHDF5": "HDF5", "COpenBLAS": "Tensors", "CSentencePiece": "Datasets",
-    "CXXHash": "Core", "CZlib": "HDF5", "CLinux": "HDF5",
+    "CXXHash": "Core", "CZlib": "HDF5", "CLinux": "HDF5", "CTiles": "Tensors",
   ]
 
   /// Files that may be longer, each with its reason.

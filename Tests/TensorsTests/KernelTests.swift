@@ -44,6 +44,8 @@ func expectProducts(
     result, zip(before, product).map { zip($0, $1).map { $0 + 0.5 * $1 } }, tolerance: 1e-4)
   multiply(left, right.transposed, into: result)
   expectClose(result, product, tolerance: 1e-4)
+  multiply(left, right.transposed, into: result, accumulate: true)
+  expectClose(result, product.map { $0.map { 2 * $0 } }, tolerance: 2e-4)
 
   let back = FloatBuffer(count: m * k)
   let inner = back.view.matrix(rows: m, columns: k)

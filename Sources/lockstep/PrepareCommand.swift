@@ -170,7 +170,7 @@ struct PrepareCommand: ParsableCommand {
         + " \(counts.tooLong) longer than \(manifest.maximumPieces) pieces"
     ]
       + (counts.sentences > 0
-        ? ["  added to training: \(counts.sentences) single sentences of longer pairs"] : [])
+        ? ["  added to training: \(counts.sentences) sentences and list items"] : [])
   }
 
   private static func say(_ line: String) {

@@ -15,6 +15,12 @@ import Testing
        * ink
        * kelp
      and little else.
+     .
+     A table before it is no item:
+       fish  water
+      - what swims
+        in schools
+      - o with a mark
 
     Package: quillfish-data
     Description-md5: 00000000000000000000000000000002
@@ -48,6 +54,11 @@ import Testing
      Es versteht:
        * Tinte
      und wenig sonst.
+     .
+     Eine Tabelle davor ist kein Eintrag:
+      + was in Schwärmen
+        schwimmt
+      + o mit Zeichen
 
     Package: quillfish-copy
     Description-md5: 00000000000000000000000000000001
@@ -95,7 +106,7 @@ import Testing
   }
 
   private func aligned(source: String = "whales") -> (
-    pairs: [Split: [TextPair]], alignment: DebianDescriptions.Alignment
+    pairs: [Split: [TextPair]], items: [TextPair], alignment: DebianDescriptions.Alignment
   ) {
     DebianDescriptions(
       english: [Array(Self.english.utf8)], translated: [Array(Self.german.utf8)],
@@ -104,7 +115,7 @@ import Testing
   }
 
   @Test func paragraphsFindTheirTranslations() {
-    let (pairs, alignment) = aligned()
+    let (pairs, items, alignment) = aligned()
     #expect(alignment.documents == 4)
     #expect(alignment.unequalParagraphs == 1)
     let found = Split.allCases.flatMap { pairs[$0, default: []] }.filter { !$0.source.isEmpty }
@@ -115,19 +126,27 @@ import Testing
         target: "Quillfish schreibt Notizen unter der Oberfläche."),
       TextPair(
         source: "It understands: and little else.", target: "Es versteht: und wenig sonst."),
+      TextPair(
+        source: "A table before it is no item:", target: "Eine Tabelle davor ist kein Eintrag:"),
       TextPair(source: "lists of whales", target: "Listen von Walen"),
       TextPair(source: "Sorted by size.", target: "Nach Größe sortiert."),
       TextPair(source: "short", target: "kurz"),
     ]
     #expect(found.count == expected.count)
     for pair in expected { #expect(found.contains(pair)) }
+    // A list that is shorter in translation gives no items.
+    #expect(
+      items == [
+        TextPair(source: "what swims in schools", target: "was in Schwärmen schwimmt"),
+        TextPair(source: "o with a mark", target: "o mit Zeichen"),
+      ])
   }
 
   @Test func theSourcePackageDecidesTheSplit() {
     // Try names until each split was hit: the pairs of a package always move together.
     var hit: Set<Split> = []
     for number in 0..<200 {
-      let (pairs, _) = aligned(source: "whales\(number)")
+      let (pairs, _, _) = aligned(source: "whales\(number)")
       let homes = Split.allCases.filter { split in
         pairs[split, default: []].contains { $0.source == "lists of whales" }
       }
@@ -142,7 +161,7 @@ import Testing
 
   @Test func damagedListsAreReadAsFarAsTheyGo() {
     for cut in 0..<Self.german.utf8.count {
-      let (_, alignment) = DebianDescriptions(
+      let (_, _, alignment) = DebianDescriptions(
         english: [Array(Self.english.utf8)], translated: [Array(Self.german.utf8.prefix(cut))],
         packages: [], language: "de"
       ).aligned()

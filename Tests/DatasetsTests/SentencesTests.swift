@@ -40,11 +40,17 @@ import Testing
       .training: paragraphs, .test: [("A fox.", "Fuchs.")],
       .validation: [("It lays. A hen.", "Sie legt. Huhn.")],
     ])
+    // Items of lists count like sentences.
+    corpus.items = [
+      ("a\tgull", "eine Möwe"), ("A fox.", "Ein Fuchs."), ("", ""), ("A cat.", "Eine Katze."),
+    ]
+    .map { TextPair(source: $0, target: $1) }
     var counts = PairCounts()
     corpus.addSentences(counting: &counts)
     let added = corpus.pairs[.training, default: []].dropFirst(paragraphs.count)
-    #expect(added.map(\.source) == ["A cat.", "A bird.", "A rat.", "A cow."])
-    #expect(added.map(\.target) == ["Eine Katze.", "Ein Vogel.", "Eine Ratte.", "Eine Kuh."])
+    #expect(added.map(\.source) == ["A cat.", "A bird.", "A rat.", "A cow.", "a gull"])
+    #expect(
+      added.map(\.target) == ["Eine Katze.", "Ein Vogel.", "Eine Ratte.", "Eine Kuh.", "eine Möwe"])
     #expect(counts.sentences == added.count)
     #expect(corpus.pairs[.test]?.count == 1 && corpus.pairs[.validation]?.count == 1)
   }

@@ -9,6 +9,8 @@ package struct Corpus: Sendable {
   package var licenceNote: String
   /// Which side gives way when a held-out source text also occurs in training.
   package var overlap: Overlap
+  /// Short pairs that came with the texts, for training only.
+  package var items: [TextPair] = []
 
   package enum Overlap: Sendable {
     /// Held-out sets were cut from one pile: they shrink.
@@ -42,7 +44,7 @@ package struct PairCounts: Equatable, Sendable, Codable {
   package var overlapping = 0
   /// Pairs left out because a side had more pieces than the limit.
   package var tooLong = 0
-  /// Pairs added to training: single sentences of those that were read.
+  /// Pairs added to training: single sentences of those that were read, and items of their lists.
   package var sentences = 0
   package var kept = 0
 

@@ -48,8 +48,9 @@ package enum Sentences {
 }
 
 extension Corpus {
-  /// Adds the sentences of training pairs to training, where both sides have as many: short pairs
-  /// are learned from sooner. What occurs in a held-out text is left out.
+  /// Adds the sentences of training pairs to training, where both sides have as many, and the items
+  /// that came with them: short pairs are learned from sooner. What occurs in a held-out text is
+  /// left out.
   package mutating func addSentences(counting counts: inout PairCounts) {
     var heldOut: Set<Digest> = []
     for split in [Split.validation, .test] {
@@ -58,17 +59,14 @@ extension Corpus {
       }
     }
     var seen = Set(pairs[.training, default: []].map(\.identity))
-    var added: [TextPair] = []
-    for pair in pairs[.training, default: []] {
+    let sentences = pairs[.training, default: []].flatMap { pair -> [TextPair] in
       let (source, target) = (Sentences.of(pair.source), Sentences.of(pair.target))
-      guard source.count > 1, source.count == target.count else { continue }
-      for (source, target) in zip(source, target) {
-        let sentence = TextPair(source: source, target: target)
-        guard sentence.isBalanced, !heldOut.contains(TextPair.identity(of: source)),
-          seen.insert(sentence.identity).inserted
-        else { continue }
-        added.append(sentence)
-      }
+      guard source.count > 1, source.count == target.count else { return [] }
+      return zip(source, target).map { TextPair(source: $0, target: $1) }
+    }
+    let added = (sentences + items.map(\.onOneLine)).filter { pair in
+      pair.isBalanced && !heldOut.contains(TextPair.identity(of: pair.source))
+        && seen.insert(pair.identity).inserted
     }
     counts.sentences += added.count
     pairs[.training, default: []] += added

@@ -25,7 +25,7 @@ let package = Package(
     // System calls that do not import by themselves.
     .systemLibrary(name: "CLinux"),
     // Instructions for which Swift has no names.
-    .target(name: "CTiles"),
+    .target(name: "CInstructions"),
     .target(
       name: "CSentencePiece",
       linkerSettings: [.linkedLibrary("sentencepiece"), .linkedLibrary("sentencepiece_train")]),
@@ -33,7 +33,7 @@ let package = Package(
     // A target imports only targets above it in this list.
     .target(name: "Core", dependencies: ["CXXHash"]),
     .target(
-      name: "Tensors", dependencies: ["Core", "COpenBLAS", "CTiles"], swiftSettings: kernelSettings),
+      name: "Tensors", dependencies: ["Core", "COpenBLAS", "CInstructions"], swiftSettings: kernelSettings),
     .target(name: "HDF5", dependencies: ["Core", "CHDF5", "CZlib", "CLinux"]),
     .target(name: "Messaging", dependencies: ["Core", "Tensors", "CMPI"]),
     .target(name: "Layers", dependencies: ["Core", "Tensors"]),

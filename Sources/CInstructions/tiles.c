@@ -1,4 +1,4 @@
-#include "CTiles.h"
+#include "tiles.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

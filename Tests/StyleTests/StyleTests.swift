@@ -6,7 +6,7 @@ import Testing
   /// Where each C library may be imported: it has one Swift face.
   private static let facesOfLibraries = [
     "CMPI": "Messaging", "CHDF5": "HDF5", "COpenBLAS": "Tensors", "CSentencePiece": "Datasets",
-    "CXXHash": "Core", "CZlib": "HDF5", "CLinux": "HDF5", "CTiles": "Tensors",
+    "CXXHash": "Core", "CZlib": "HDF5", "CLinux": "HDF5", "CInstructions": "Tensors",
   ]
 
   /// Files that may be longer, each with its reason.

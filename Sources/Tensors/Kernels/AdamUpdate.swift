@@ -1,3 +1,5 @@
+import CInstructions
+
 /// What one Adam step needs to know, the same for every parameter.
 package struct AdamCoefficients: Sendable, Equatable {
   package var beta1: Float
@@ -79,7 +81,7 @@ package func adamUpdate(
   let scaled = g * c.gradientScale
   let m = m * c.beta1 + scaled * c.oneMinusBeta1
   let v = v * c.beta2 + (scaled * scaled) * c.oneMinusBeta2
-  let denominator = (v * c.secondMomentCorrection).squareRoot() + c.epsilon
+  let denominator = lockstep_square_root(v * c.secondMomentCorrection) + c.epsilon
   return (w * c.weightFactor - (m * c.stepSize) / denominator, m, v)
 }
 

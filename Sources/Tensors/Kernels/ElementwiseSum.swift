@@ -1,4 +1,4 @@
-import COpenBLAS
+import CInstructions
 
 /// How many floats ahead a kernel that streams through shared memory asks for the next lines:
 /// 3 KiB, measured best on a server core.

@@ -1,3 +1,4 @@
+import CInstructions
 import COpenBLAS
 
 /// A matrix read with rows and columns exchanged.

@@ -1,4 +1,4 @@
-import CTiles
+import CInstructions
 import Core
 import Foundation
 import Synchronization

@@ -1,4 +1,4 @@
-import COpenBLAS
+import CInstructions
 
 /// The grain of every sum over parameters: spans that ranks own are cut at its multiples only, so a
 /// chunk is always summed whole, by one rank.

@@ -33,7 +33,8 @@ let package = Package(
     // A target imports only targets above it in this list.
     .target(name: "Core", dependencies: ["CXXHash"]),
     .target(
-      name: "Tensors", dependencies: ["Core", "COpenBLAS", "CInstructions"], swiftSettings: kernelSettings),
+      name: "Tensors", dependencies: ["Core", "COpenBLAS", "CInstructions"],
+      swiftSettings: kernelSettings),
     .target(name: "HDF5", dependencies: ["Core", "CHDF5", "CZlib", "CLinux"]),
     .target(name: "Messaging", dependencies: ["Core", "Tensors", "CMPI"]),
     .target(name: "Layers", dependencies: ["Core", "Tensors"]),

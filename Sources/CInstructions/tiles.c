@@ -70,6 +70,9 @@ WITH_AVX512 static inline void load_straight(
   }
 }
 
+/// Floats by which the rows of the next tiles are asked for.
+enum { AHEAD = 64 };
+
 /// 32 rows of 16 floats, two rows at a time interleaved: row = pair of inner, pair = outer.
 WITH_AVX512 static inline void load_interleaved(
     lockstep_operand x, ptrdiff_t outer, ptrdiff_t inner, __m512i tile[16]) {
@@ -81,6 +84,9 @@ WITH_AVX512 static inline void load_interleaved(
   for (ptrdiff_t pair = 0; pair < PAIRS; pair++) {
     const float *place = x.base + (inner + 2 * pair) * x.stride + outer;
     __m512 even = _mm512_setzero_ps(), odd = even;
+    // So many rows at once are more than the hardware follows.
+    _mm_prefetch(place + AHEAD, _MM_HINT_T0);
+    _mm_prefetch(place + x.stride + AHEAD, _MM_HINT_T0);
     if (2 * pair < rows) even = _mm512_maskz_loadu_ps(columns, place);
     if (2 * pair + 1 < rows) odd = _mm512_maskz_loadu_ps(columns, place + x.stride);
     tile[pair] = _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(odd, even));

@@ -53,6 +53,8 @@ package struct RunConfiguration: Equatable, Sendable {
     package var lanes = 8
     /// Of one lane in one step.
     package var microBatches = 1
+    /// Whether a micro-batch is of sequences of similar length.
+    package var groupByLength = true
 
     package init() {}
   }

@@ -84,6 +84,9 @@ extension ConfigurationKey {
       "batch.micro_batches", \.batch.microBatches, .integer(1...65_536),
       "Pieces a lane is computed in, one after the other: more need less memory."),
     .init(
+      "batch.group_by_length", \.batch.groupByLength, .flag,
+      "Similar lengths share a micro-batch; steps of few micro-batches learn more from mixed ones."),
+    .init(
       "train.steps", \.train.steps, .integer(1...1_000_000_000),
       "Updates until the run is done; binding where the schedule ends with them.", .free),
     .init(

@@ -22,6 +22,7 @@ package struct RunInputs {
       dataset,
       options: Loader.Options(
         seed: configuration.seed, tokenBudget: budget,
+        groupsByLength: configuration.batch.groupByLength,
         maximumLength: configuration.data.maximumLength, microBatchesPerStep: microBatches))
     validation = try FixedPlan(
       dataset, .validation, tokenBudget: budget,

@@ -32,8 +32,9 @@ package struct PlannedMicroBatch: Equatable, Sendable {
 /// Which pairs make which micro-batch: pure functions of the seed, the epoch and the lengths.
 ///
 /// An epoch is a shuffled order of shards, cut into windows of a constant number of shards. Inside
-/// a window pairs are shuffled, sorted by length in coarse steps (so that neighbours are of similar
-/// length but meet others every epoch), packed in that order, and the micro-batches are shuffled.
+/// a window pairs are shuffled, sorted by length in coarse steps unless lengths are to be mixed (so
+/// that neighbours are of similar length but meet others every epoch), packed in that order, and
+/// the micro-batches are shuffled.
 package enum BatchPlan {
   /// Tokens by which lengths count as similar.
   static let lengthStep: Int32 = 4
@@ -61,17 +62,20 @@ package enum BatchPlan {
   ///
   /// Precondition: no length is above `tokenBudget`.
   package static func window(
-    _ lengths: [PairLength], tokenBudget: Int, seed: UInt64, epoch: Int, window: Int, position: Int
+    _ lengths: [PairLength], tokenBudget: Int, groupedByLength: Bool = true, seed: UInt64,
+    epoch: Int, window: Int, position: Int
   ) -> [PlannedMicroBatch] {
     func stream(_ site: Site) -> RandomStream {
       RandomStream(
         seed: seed, purpose: .epochShuffle, site: site.rawValue, a: epoch, b: window)
     }
-    let order = shuffled(lengths, stream(.pairs)).enumerated().sorted {
-      (lengthClass($0.element), $0.offset) < (lengthClass($1.element), $1.offset)
+    var order = shuffled(lengths, stream(.pairs))
+    if groupedByLength {
+      order = order.enumerated().sorted {
+        (lengthClass($0.element), $0.offset) < (lengthClass($1.element), $1.offset)
+      }.map(\.element)
     }
-    var plan = shuffled(
-      packed(order.lazy.map(\.element), tokenBudget: tokenBudget), stream(.microBatches))
+    var plan = shuffled(packed(order, tokenBudget: tokenBudget), stream(.microBatches))
     var next = position
     for index in plan.indices {
       plan[index].position = next

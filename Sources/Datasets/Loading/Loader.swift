@@ -24,6 +24,8 @@ package final class Loader: Sendable {
     package var seed: UInt64
     /// Most source and most target tokens of a micro-batch, with end.
     package var tokenBudget: Int
+    /// Whether the pairs of a micro-batch are of similar length.
+    package var groupsByLength: Bool
     /// Pairs with a longer side (with end) are left out; nil leaves out those above the budget.
     package var maximumLength: Int?
     package var microBatchesPerStep: Int
@@ -31,13 +33,14 @@ package final class Loader: Sendable {
     package var shardsPerWindow: Int
 
     package init(
-      seed: UInt64, tokenBudget: Int, maximumLength: Int? = nil, microBatchesPerStep: Int,
-      shardsPerWindow: Int = 4
+      seed: UInt64, tokenBudget: Int, groupsByLength: Bool = true, maximumLength: Int? = nil,
+      microBatchesPerStep: Int, shardsPerWindow: Int = 4
     ) {
       precondition(
         tokenBudget > 0 && microBatchesPerStep > 0 && shardsPerWindow > 0, "limits are positive")
       self.seed = seed
       self.tokenBudget = tokenBudget
+      self.groupsByLength = groupsByLength
       self.maximumLength = maximumLength
       self.microBatchesPerStep = microBatchesPerStep
       self.shardsPerWindow = shardsPerWindow
@@ -173,8 +176,8 @@ package final class Loader: Sendable {
         }
       }
       let plan = BatchPlan.window(
-        lengths, tokenBudget: options.tokenBudget, seed: options.seed, epoch: key.epoch,
-        window: key.window, position: position)
+        lengths, tokenBudget: options.tokenBudget, groupedByLength: options.groupsByLength,
+        seed: options.seed, epoch: key.epoch, window: key.window, position: position)
       if plans.count == Self.cachedWindows { plans.removeFirst() }
       plans.append((key, plan))
       return plan

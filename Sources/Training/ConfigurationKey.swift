@@ -85,7 +85,7 @@ extension ConfigurationKey {
       "Pieces a lane is computed in, one after the other: more need less memory."),
     .init(
       "batch.group_by_length", \.batch.groupByLength, .flag,
-      "Similar lengths share a micro-batch; steps of few micro-batches learn more from mixed ones."),
+      "Similar lengths share a micro-batch; a step of few learns more from mixed ones."),
     .init(
       "train.steps", \.train.steps, .integer(1...1_000_000_000),
       "Updates until the run is done; binding where the schedule ends with them.", .free),

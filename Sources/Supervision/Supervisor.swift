@@ -163,16 +163,19 @@ extension Supervisor {
     state = .idle
     watch.hear(beat, at: now, &times)
     if let saved = watch.savedStep { savedStep = max(savedStep, saved) }
-    if let step = watch.step, let resumed = watch.resumedStep, step > resumed,
-      let death = unrecovered
-    {
-      unrecovered = nil
-      record(
-        .recovered(
-          incarnation: watch.incarnation, seconds: now - death.detectedAt, resumedStep: resumed,
-          stepsRepeated: max(0, (death.step ?? resumed) - resumed)))
+    if let step = watch.step, let resumed = watch.resumedStep, step > resumed {
+      noteRecovery(watch, after: resumed)
     }
     state = .running(watch)
+  }
+
+  private mutating func noteRecovery(_ watch: JobWatch, after resumed: Int) {
+    guard let death = unrecovered else { return }
+    unrecovered = nil
+    record(
+      .recovered(
+        incarnation: watch.incarnation, seconds: now - death.detectedAt, resumedStep: resumed,
+        stepsRepeated: max(0, (death.step ?? resumed) - resumed)))
   }
 
   private mutating func blame(_ rank: Int, _ signal: Int32) {
@@ -221,6 +224,8 @@ extension Supervisor {
       let death = death(of: watch, cause, rank: watch.blamed?.rank)
       let isAsItShould = cause == .exit(0) || cause == .exit(ExitCode.stoppedResumable.rawValue)
       if !isAsItShould { noteDetection(death) }
+      // It may have found the last step done.
+      if cause == .exit(0) { noteRecovery(watch, after: watch.resumedStep ?? max(0, savedStep)) }
       reap(death)
     case .ending(var death, _, _):
       // It was through at the moment it was given up.

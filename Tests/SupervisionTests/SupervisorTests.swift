@@ -90,6 +90,24 @@ import Training
     #expect(verdict(bench.take(.reaped(silentHosts: []))) == Verdict(.finished, exitCode: .success))
   }
 
+  /// The last step had been saved: the next launch has nothing to do but to say so.
+  @Test func aLaunchThatFindsAllDoneHasRecovered() {
+    var bench = Bench()
+    _ = bench.take(.begin)
+    bench.train(5, saved: 8)
+    _ = bench.take(.exited(.signal(9)))
+    var actions = bench.take(.reaped(silentHosts: [])) + bench.wait(60)
+    #expect(actions.contains(.launch(LaunchPlan(ranksByHost: [2]))))
+    _ = bench.take(.launched(incarnation: 2))
+    actions = bench.take(.exited(.exit(0)))
+    let recoveries = actions.compactMap { action -> Int? in
+      guard case .record(.recovered(2, _, let resumed, _)) = action else { return nil }
+      return resumed
+    }
+    #expect(recoveries == [8])
+    #expect(verdict(bench.take(.reaped(silentHosts: []))) == Verdict(.finished, exitCode: .success))
+  }
+
   @Test func aSilentRankIsFoundWithinFiveSeconds() throws {
     var bench = Bench()
     _ = bench.take(.begin)

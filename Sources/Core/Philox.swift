@@ -41,6 +41,7 @@ package struct RandomStream: Equatable, Sendable {
     case epochShuffle = 3
     case sampling = 4
     case synthesis = 5
+    case names = 6
   }
 
   package let key: SIMD2<UInt32>

@@ -167,10 +167,14 @@ struct PrepareCommand: ParsableCommand {
     ] + splits + [
       "  left out: \(counts.empty) with an empty side, \(counts.duplicate) repeated,"
         + " \(counts.lopsided) of very unequal length, \(counts.overlapping) in two splits,"
+        + " \(counts.untranslated) untranslated,"
         + " \(counts.tooLong) longer than \(manifest.maximumPieces) pieces"
     ]
       + (counts.sentences > 0
-        ? ["  added to training: \(counts.sentences) sentences and list items"] : [])
+        ? [
+          "  added to training: \(counts.sentences) sentences and list items,"
+            + " \(counts.otherNames) pairs with other names"
+        ] : [])
   }
 
   private static func say(_ line: String) {

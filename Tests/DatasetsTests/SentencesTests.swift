@@ -54,4 +54,14 @@ import Testing
     #expect(counts.sentences == added.count)
     #expect(corpus.pairs[.test]?.count == 1 && corpus.pairs[.validation]?.count == 1)
   }
+
+  @Test func untranslatedPairsLeaveTrainingOnly() {
+    let pairs = [("Foo", "Foo"), ("a cat", "eine Katze"), ("a list", "a list")]
+    var corpus = corpus([.training: pairs, .test: pairs])
+    var counts = PairCounts()
+    corpus.removeUntranslated(counting: &counts)
+    #expect(corpus.pairs[.training]?.map(\.source) == ["a cat"])
+    #expect(corpus.pairs[.test]?.count == 3)
+    #expect(counts.untranslated == 2)
+  }
 }

@@ -42,20 +42,27 @@ package struct PairCounts: Equatable, Sendable, Codable {
   package var lopsided = 0
   /// Pairs left out because their source text occurs in another split.
   package var overlapping = 0
+  /// Pairs left out because both sides were the same text.
+  package var untranslated = 0
   /// Pairs left out because a side had more pieces than the limit.
   package var tooLong = 0
   /// Pairs added to training: single sentences of those that were read, and items of their lists.
   package var sentences = 0
+  /// Pairs added to training: those with names, once more with others.
+  package var otherNames = 0
   package var kept = 0
 
   package init() {}
 }
 
 extension PairCounts {
-  /// Datasets of earlier versions have no sentences added.
+  /// Datasets of earlier versions have nothing added, and untranslated pairs.
   package init(from decoder: any Decoder) throws {
     let container = try decoder.container(keyedBy: CodingKeys.self)
     func count(_ key: CodingKeys) throws -> Int { try container.decode(Int.self, forKey: key) }
+    func laterCount(_ key: CodingKeys) throws -> Int {
+      try container.decodeIfPresent(Int.self, forKey: key) ?? 0
+    }
     self.init()
     read = try count(.read)
     empty = try count(.empty)
@@ -63,7 +70,9 @@ extension PairCounts {
     lopsided = try count(.lopsided)
     overlapping = try count(.overlapping)
     tooLong = try count(.tooLong)
-    sentences = try container.decodeIfPresent(Int.self, forKey: .sentences) ?? 0
+    untranslated = try laterCount(.untranslated)
+    sentences = try laterCount(.sentences)
+    otherNames = try laterCount(.otherNames)
     kept = try count(.kept)
   }
 }

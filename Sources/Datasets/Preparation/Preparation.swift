@@ -57,13 +57,15 @@ package struct Preparation: Sendable {
     in folder: String, progress: (String) -> Void
   ) throws(Failure) -> DatasetManifest {
     var counts = PairCounts()
-    let corpus = try filteredCorpus(scratch: folder, counts: &counts, progress: progress)
+    var corpus = try filteredCorpus(scratch: folder, counts: &counts, progress: progress)
     let training = corpus.pairs[.training, default: []]
     guard !training.isEmpty else { throw nothingLeft(counts) }
 
     progress("learning up to \(tokenizer.vocabularySize) pieces from \(training.count) pairs")
     let tokenizer = try tokenizer.train(on: training.flatMap { [$0.source, $0.target] })
     try FileSystem.writeAtomically(tokenizer.bytes, to: "\(folder)/\(Dataset.tokenizerFileName)")
+    // Its pieces are those of the text as it was.
+    if case .debianDescriptions = origin { corpus.addOtherNames(seed: seed, counting: &counts) }
 
     var splits: [Split: DatasetManifest.SplitEntry] = [:]
     for split in Split.allCases {
@@ -135,7 +137,10 @@ package struct Preparation: Sendable {
     try corpus.holdOut(amounts, seed: seed)
     corpus.removeOverlap(counting: &counts)
     // Descriptions are paragraphs of a few sentences, and few.
-    if case .debianDescriptions = origin { corpus.addSentences(counting: &counts) }
+    if case .debianDescriptions = origin {
+      corpus.addSentences(counting: &counts)
+      corpus.removeUntranslated(counting: &counts)
+    }
     return corpus
   }
 

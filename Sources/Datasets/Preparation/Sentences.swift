@@ -52,12 +52,7 @@ extension Corpus {
   /// that came with them: short pairs are learned from sooner. What occurs in a held-out text is
   /// left out.
   package mutating func addSentences(counting counts: inout PairCounts) {
-    var heldOut: Set<Digest> = []
-    for split in [Split.validation, .test] {
-      for pair in pairs[split, default: []] {
-        heldOut.formUnion(([pair.source] + Sentences.of(pair.source)).map(TextPair.identity))
-      }
-    }
+    let heldOut = heldOutTexts
     var seen = Set(pairs[.training, default: []].map(\.identity))
     let sentences = pairs[.training, default: []].flatMap { pair -> [TextPair] in
       let (source, target) = (Sentences.of(pair.source), Sentences.of(pair.target))
@@ -70,6 +65,28 @@ extension Corpus {
     }
     counts.sentences += added.count
     pairs[.training, default: []] += added
+  }
+}
+
+extension Corpus {
+  /// Leaves out training pairs with the same text on both sides: volunteers leave lines of lists as
+  /// they are, and a model learns from that to answer in the language it was asked in.
+  package mutating func removeUntranslated(counting counts: inout PairCounts) {
+    let training = pairs[.training, default: []]
+    let translated = training.filter { $0.source != $0.target }
+    counts.untranslated += training.count - translated.count
+    pairs[.training] = translated
+  }
+
+  /// What held-out pairs have on the source side, whole and sentence by sentence.
+  var heldOutTexts: Set<Digest> {
+    var texts: Set<Digest> = []
+    for split in [Split.validation, .test] {
+      for pair in pairs[split, default: []] {
+        texts.formUnion(([pair.source] + Sentences.of(pair.source)).map(TextPair.identity))
+      }
+    }
+    return texts
   }
 }
 

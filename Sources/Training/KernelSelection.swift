@@ -57,6 +57,27 @@ package enum KernelSelection {
     return present.contains("sse2") ? "Nehalem" : nil
   }
 
+  /// What to say where a checkpoint was made with other kernels than this process uses. They round
+  /// differently: the run goes on, but not bit by bit as it would have.
+  ///
+  /// - Parameter provenance: the checkpoint's; older ones do not name their kernels.
+  package static func changes(
+    since provenance: [String: String], blas: String, reduced: String?
+  ) -> [String] {
+    var sentences: [String] = []
+    if let saved = provenance["blas_kernels"], saved != blas {
+      sentences.append(
+        "OpenBLAS kernels are \(blas), the checkpoint was made with \(saved): the run goes on,"
+          + " with other rounding; runtime.blas_kernels=\(saved) keeps the bits")
+    }
+    if let reduced, let saved = provenance["bf16_kernels"], saved != reduced {
+      sentences.append(
+        "bf16 products are of \(reduced), the checkpoint was made with \(saved): the run goes on,"
+          + " with other rounding")
+    }
+    return sentences
+  }
+
   /// What a process does about its kernel set.
   package enum Action: Equatable, Sendable {
     case proceed

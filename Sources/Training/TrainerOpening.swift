@@ -144,7 +144,9 @@ extension Trainer {
         observer.noticed(
           "another learning rate after step \(step): \(changes.joined(separator: ", "))")
       }
-      reportKernelChange(found, observer)
+      let kernelChanges = KernelSelection.changes(
+        since: found.header.provenance, blas: KernelSet.blasCore, reduced: ReducedProducts.kernels)
+      for sentence in kernelChanges { observer.noticed(sentence) }
       return found
     }
     // Verified once is enough: the others compare a digest instead of reading every byte again.
@@ -182,25 +184,6 @@ extension Trainer {
       yaml: header.configurationYAML, name: "\(checkpoint.path)/checkpoint.h5:/configuration/yaml")
     return try configuration.requireContinuation(
       of: saved, at: root, takesSchedule: takesSchedule)
-  }
-
-  /// Other kernels round differently: the run goes on, but not bit by bit as it would have.
-  private static func reportKernelChange(
-    _ checkpoint: Checkpoint, _ observer: any TrainingObserver
-  ) {
-    let provenance = checkpoint.header.provenance
-    if let saved = provenance["blas_kernels"], saved != KernelSet.blasCore {
-      observer.noticed(
-        "OpenBLAS kernels are \(KernelSet.blasCore), the checkpoint was made with \(saved): the run"
-          + " goes on, with other rounding; runtime.blas_kernels=\(saved) keeps the bits")
-    }
-    if let kernels = ReducedProducts.kernels, let saved = provenance["bf16_kernels"],
-      saved != kernels
-    {
-      observer.noticed(
-        "bf16 products are of \(kernels), the checkpoint was made with \(saved): the run"
-          + " goes on, with other rounding")
-    }
   }
 
   /// Tells what is about to happen. Collective.

@@ -27,6 +27,25 @@ import Training
     }
   }
 
+  @Test func otherKernelsThanTheCheckpointsAreNamed() {
+    let saved = ["blas_kernels": "SkylakeX", "bf16_kernels": "AMX"]
+    func changes(blas: String, reduced: String?) -> [String] {
+      KernelSelection.changes(since: saved, blas: blas, reduced: reduced)
+    }
+    #expect(changes(blas: "SkylakeX", reduced: "AMX").isEmpty)
+    // Without bf16 products it does not matter which ones there were.
+    #expect(changes(blas: "SkylakeX", reduced: nil).isEmpty)
+    #expect(KernelSelection.changes(since: [:], blas: "Haswell", reduced: "AMX").isEmpty)
+    #expect(
+      changes(blas: "SkylakeX", reduced: "AVX512-BF16") == [
+        "bf16 products are of AVX512-BF16, the checkpoint was made with AMX: the run goes on,"
+          + " with other rounding"
+      ])
+    let both = changes(blas: "Haswell", reduced: "AVX512-BF16")
+    #expect(both.count == 2)
+    #expect(both.first?.hasSuffix("runtime.blas_kernels=SkylakeX keeps the bits") == true)
+  }
+
   @Test func theBestKernelsFollowTheInstructionSets() {
     let avx512 = ["sse2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"]
     #expect(KernelSelection.bestKernels(cpu: avx512) == "SkylakeX")

@@ -26,6 +26,7 @@ package struct JobWatch: Equatable, Sendable {
   private(set) var leavingSince: Double?
   /// A rank mpirun has named, and the signal that ended it.
   var blamed: (rank: Int, signal: Int32)?
+  var memoryRanOut = false
   /// The host mpirun has lost, by index.
   var lostHost: Int?
 

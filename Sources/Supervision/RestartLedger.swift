@@ -73,7 +73,7 @@ extension Cause {
     switch self {
     case .exit(205), .launcherSignal, .silent, .hostsMissing, .launchFailed, .stoppedNow, .fenced:
       false
-    case .exit, .signal, .stalled, .startTimeout, .slowEnd: true
+    case .exit, .signal, .outOfMemory, .stalled, .startTimeout, .slowEnd: true
     }
   }
 }

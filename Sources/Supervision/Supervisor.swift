@@ -1,4 +1,5 @@
 import Core
+import Foundation
 import Training
 
 /// Decides what happens to a run: a pure state machine from events, each with its moment on a
@@ -64,6 +65,7 @@ package struct Supervisor: Sendable {
     case .launchFailed(let failure): launchFailed(failure)
     case .heartbeat(let beat): hear(beat)
     case .rankEnded(let rank, let signal): blame(rank, signal)
+    case .memoryRanOut: noteMemory()
     case .hostLost(let name): lose(name)
     case .exited(let end): exited(end)
     case .tick: tick()
@@ -184,6 +186,12 @@ extension Supervisor {
     state = .running(watch)
   }
 
+  private mutating func noteMemory() {
+    guard case .running(var watch) = state else { return }
+    watch.memoryRanOut = true
+    state = .running(watch)
+  }
+
   private mutating func lose(_ name: String) {
     guard case .running(var watch) = state, watch.lostHost == nil else { return }
     watch.lostHost = hosts.firstIndex { HostName.areOne($0.name, name) }
@@ -212,13 +220,20 @@ extension Supervisor {
     }
   }
 
+  /// What a signal that ended a rank means; a rank that nobody has named may be one of this machine.
+  private func cause(ofSignal number: Int32, _ watch: JobWatch) -> Cause {
+    let host = watch.blamed.flatMap { watch.plan.host(ofRank: $0.rank) }
+    let isHere = host.map { hosts[$0].isLocal } ?? true
+    return number == SIGKILL && watch.memoryRanOut && isHere ? .outOfMemory : .signal(number)
+  }
+
   private mutating func exited(_ end: ProcessEnd) {
     switch state {
     case .running(let watch):
       let cause: Cause
       switch end {
       case .signal(let number): cause = .launcherSignal(number)
-      case .exit(let code) where 129...192 ~= code: cause = .signal(code - 128)
+      case .exit(let code) where 129...192 ~= code: cause = self.cause(ofSignal: code - 128, watch)
       case .exit(let code): cause = .exit(code)
       }
       let death = death(of: watch, cause, rank: watch.blamed?.rank)

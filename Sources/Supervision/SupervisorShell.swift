@@ -41,6 +41,7 @@ package final class SupervisorShell {
   /// mpirun's own words of this launch, for a launch that never began.
   private var notices: [String] = []
   private var launcherLog: Int32
+  private var memoryKills: Int?
   private var wasFenced = false
   private var verdict: Verdict?
 
@@ -150,6 +151,7 @@ extension SupervisorShell {
       words = LauncherWords()
       notices = []
       heartbeats = (HeartbeatStream(job: lease.job), HeartbeatStream(job: lease.job))
+      memoryKills = MemoryKills.count()
       let child = try SpawnedProcess(command.arguments, environment: command.environment)
       mpirun = child
       openPipes = [child.output, child.error]
@@ -169,6 +171,7 @@ extension SupervisorShell {
     drain(child)
     guard let end else { return }
     tell(words.take([], isEnd: true))
+    if let before = memoryKills, let now = MemoryKills.count(), now > before { take(.memoryRanOut) }
     mpirun = nil
     openPipes = []
     take(.exited(end))

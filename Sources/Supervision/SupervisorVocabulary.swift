@@ -11,6 +11,8 @@ package enum SupervisorEvent: Sendable {
   case heartbeat(Heartbeat)
   /// mpirun said that a rank was ended by a signal.
   case rankEnded(rank: Int, signal: Int32)
+  /// The kernel of this machine has ended a process, perhaps not one of the job, for lack of memory.
+  case memoryRanOut
   /// mpirun said that it lost a host, by the name it has for it.
   case hostLost(name: String)
   /// mpirun ended.
@@ -80,6 +82,8 @@ package enum Cause: Equatable, Hashable, Sendable {
   case exit(Int32)
   /// A rank was ended by a signal.
   case signal(Int32)
+  /// A rank of this machine was killed, which had run out of memory.
+  case outOfMemory
   /// mpirun itself was.
   case launcherSignal(Int32)
   /// A rank gave no sign of life.
@@ -103,6 +107,7 @@ package enum Cause: Equatable, Hashable, Sendable {
     case .exit(205): "mpirun lost a host"
     case .exit(let code): "exit code \(code)"
     case .signal(let number): "killed by \(SignalName.text(number))"
+    case .outOfMemory: "killed by SIGKILL, as memory ran out"
     case .launcherSignal(let number): "mpirun killed by \(SignalName.text(number))"
     case .silent: "no sign of life"
     case .stalled: "no step finished in time"

@@ -108,6 +108,28 @@ import Training
     #expect(verdict(bench.take(.reaped(silentHosts: []))) == Verdict(.finished, exitCode: .success))
   }
 
+  @Test func aRankThatRanOutOfMemoryIsToldFromOneThatWasKilled() throws {
+    func cause(of rank: Int, memoryRanOut: Bool) throws -> Cause {
+      var bench = Bench([
+        JobHost(name: "localhost", slots: 1), JobHost(name: "elsewhere", slots: 1),
+      ])
+      _ = bench.take(.begin)
+      _ = bench.take(.reaped(silentHosts: []))
+      bench.train(2)
+      if memoryRanOut { #expect(bench.take(.memoryRanOut).isEmpty) }
+      _ = bench.take(.rankEnded(rank: rank, signal: 9))
+      return try #require(deaths(bench.take(.exited(.exit(137)))).first).cause
+    }
+    #expect(try cause(of: 0, memoryRanOut: true) == .outOfMemory)
+    #expect(try cause(of: 0, memoryRanOut: false) == .signal(9))
+    // Of another machine's memory this one knows nothing.
+    #expect(try cause(of: 1, memoryRanOut: true) == .signal(9))
+
+    #expect(MemoryKills.count(in: "nr_free_pages 7\noom_kill 3\noom_kill_x 4\n") == 3)
+    #expect(MemoryKills.count(in: "nr_free_pages 7\n") == nil)
+    #expect(MemoryKills.count(in: "") == nil)
+  }
+
   @Test func aSilentRankIsFoundWithinFiveSeconds() throws {
     var bench = Bench()
     _ = bench.take(.begin)

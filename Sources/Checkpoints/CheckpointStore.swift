@@ -140,6 +140,13 @@ package final class CheckpointStore: Sendable {
 
   // MARK: Reading
 
+  /// The highest launch that any checkpoint was saved by; 0 when there is none.
+  ///
+  /// Throws: `Failure(.inputOutput)` when the folder cannot be listed.
+  package func highestIncarnation() throws(Failure) -> Int {
+    try Generation.all(in: folder).compactMap { $0.manifest?.incarnation }.max() ?? 0
+  }
+
   /// Opens the newest checkpoint that verifies; nil when the run has none at all.
   ///
   /// Reports one line for each newer one that does not verify or was saved by a launch that a later

@@ -220,7 +220,7 @@ extension Supervisor {
     }
   }
 
-  /// What a signal that ended a rank means; a rank that nobody has named may be one of this machine.
+  /// What a signal that ended a rank means; one that nobody has named may be of this machine.
   private func cause(ofSignal number: Int32, _ watch: JobWatch) -> Cause {
     let host = watch.blamed.flatMap { watch.plan.host(ofRank: $0.rank) }
     let isHere = host.map { hosts[$0].isLocal } ?? true

@@ -65,7 +65,7 @@ package final class SupervisorShell {
     supervisor = Supervisor(hosts: line.hosts, policy: settings.policy)
     table = IncidentTable(hosts: line.hosts)
     events = try EventLog(
-      path: paths.events, incarnation: try RunDirectory.lastIncarnation(paths.incarnation))
+      path: paths.events, incarnation: try RunDirectory.lastIncarnation(of: paths))
     control = JobControl(
       hosts: line.hosts, agent: line.agent, binary: line.program[0], environment: line.environment)
     launcherLog = open(

@@ -11,7 +11,7 @@ package enum SupervisorEvent: Sendable {
   case heartbeat(Heartbeat)
   /// mpirun said that a rank was ended by a signal.
   case rankEnded(rank: Int, signal: Int32)
-  /// The kernel of this machine has ended a process, perhaps not one of the job, for lack of memory.
+  /// This machine's kernel has ended a process, perhaps not one of the job, for lack of memory.
   case memoryRanOut
   /// mpirun said that it lost a host, by the name it has for it.
   case hostLost(name: String)

@@ -1,3 +1,4 @@
+import Checkpoints
 import Core
 import Foundation
 
@@ -48,7 +49,7 @@ package final class RunDirectory: Sendable {
     try Self.create(paths)
     lock = try RunLock(path: paths.lock, root: root)
     if let assigned {
-      let last = try Self.lastIncarnation(paths.incarnation)
+      let last = try Self.lastIncarnation(of: paths)
       guard last == assigned else {
         throw Failure(
           .inputOutput, "\(root): this is launch \(assigned), but launch \(last) was started since")
@@ -88,7 +89,7 @@ package final class RunDirectory: Sendable {
   ///
   /// Precondition: the caller holds the run's or its supervisor's lock.
   package static func takeIncarnation(_ paths: RunPaths) throws(Failure) -> Int {
-    let incarnation = try lastIncarnation(paths.incarnation) + 1
+    let incarnation = try lastIncarnation(of: paths) + 1
     try FileSystem.writeAtomically(Array("\(incarnation)\n".utf8), to: paths.incarnation)
     return incarnation
   }
@@ -98,18 +99,23 @@ package final class RunDirectory: Sendable {
     try FileSystem.writeAtomically(Array(configuration.resolvedYAML.utf8), to: paths.configuration)
   }
 
-  /// The number of the launch that opened the directory last; 0 where none can be read.
-  static func lastIncarnation(of paths: RunPaths) -> Int {
-    (try? lastIncarnation(paths.incarnation)) ?? 0
-  }
-
-  package static func lastIncarnation(_ path: String) throws(Failure) -> Int {
+  /// The number of the launch that opened the directory last; 0 in a new one.
+  ///
+  /// Where checkpoints were put back without the number, it is the highest they were saved by: a
+  /// lower one could save nothing beside them.
+  /// Throws: `Failure` (.inputOutput, .badData when the number is damaged).
+  package static func lastIncarnation(of paths: RunPaths) throws(Failure) -> Int {
+    let path = paths.incarnation
     // A number that cannot be read is not a missing one: launches would share it.
-    if FileSystem.isAbsent(path) { return 0 }
+    if FileSystem.isAbsent(path) {
+      return try CheckpointStore(folder: paths.checkpoints).highestIncarnation()
+    }
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
       throw FileSystem.failure(.inputOutput, "read", path)
     }
-    guard let number = Int(text.trimmingCharacters(in: .whitespacesAndNewlines)), number > 0 else {
+    guard let number = Int(text.trimmingCharacters(in: .whitespacesAndNewlines)),
+      1...1_000_000_000 ~= number
+    else {
       throw Failure(
         .badData,
         "\(path): expected the number of the last launch, found '\(text.prefix(20))';"

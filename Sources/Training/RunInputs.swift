@@ -30,14 +30,20 @@ package struct RunInputs {
     let limits = loader.limits.union(validation.limits)
     bounds = BatchBounds(limits)
     let shape = configuration.shape(vocabularySize: dataset.vocabularySize)
-    guard shape.positions == .sinusoidal || bounds.longest <= shape.maximumLength else {
+    try shape.requirePositions(for: bounds.longest, "the longest sequence of \(dataset.path)")
+    model = Transformer(shape, longestSequence: bounds.longest)
+  }
+}
+
+extension TransformerShape {
+  /// Throws: `Failure` (.configuration) when learned positions do not reach so far.
+  func requirePositions(for longest: Int, _ what: String) throws(Failure) {
+    guard positions == .sinusoidal || longest <= maximumLength else {
       throw Failure(
         .configuration,
-        "model.maximum_positions: expected at least \(bounds.longest), the longest sequence of"
-          + " \(dataset.path), found \(shape.maximumLength); raise it or lower"
-          + " data.maximum_length")
+        "model.maximum_positions: expected at least \(longest), \(what), found \(maximumLength);"
+          + " raise it, or take shorter sequences")
     }
-    model = Transformer(shape, longestSequence: bounds.longest)
   }
 }
 

@@ -117,6 +117,24 @@ package final class StepEngine {
       ownedSpans: optimizer.ownedSpans)
   }
 
+  /// An engine on every rank, or the same failure: memory may be short on one node only.
+  ///
+  /// Collective. Throws: as `init`.
+  package static func together(
+    _ model: Transformer, bounds: BatchBounds, _ configuration: RunConfiguration,
+    communicator: any Communicator
+  ) throws(Failure) -> StepEngine {
+    if configuration.parallel.exchange == .messages { communicator.separateNodes() }
+    return try communicator.together { () throws(Failure) in
+      // Nothing in here waits for another node.
+      let engine = try StepEngine(
+        model, bounds: bounds, settings: Settings(configuration), communicator: communicator)
+      // The first barrier needs memory, too.
+      try communicator.nodeBarrier()
+      return engine
+    }
+  }
+
   /// All parameters, in layout order; those of stages on other nodes only are not there.
   package var weights: Vector { weightMemory.vector(of: communicator.nodeRanks[0]) }
 
@@ -150,6 +168,8 @@ package final class StepEngine {
       ("weights", weights.reduce(0, +)), ("gradients", plan.layout.count * 4),
       ("moments", optimizer.byteCount), ("activations", executor.byteCount),
       ("buffers", exchange.byteCount),
+      // Weights and moments of the own spans, from the first save on.
+      ("snapshot", optimizer.byteCount / 2 * 3),
     ] + (ReducedProducts.areInUse ? [("operands", 2 * operandCount)] : [])
   }
 

@@ -36,11 +36,11 @@ struct SyntheticSteps {
       Self.microBatch(index, sentences: sentences, length: length, vocabularySize: vocabularySize)
     }
     bounds = BatchBounds(all[0])
-    let model = Transformer(
-      configuration.shape(vocabularySize: vocabularySize), longestSequence: length)
-    engine = try StepEngine(
-      model, bounds: bounds, settings: StepEngine.Settings(configuration),
-      communicator: communicator)
+    let shape = configuration.shape(vocabularySize: vocabularySize)
+    try shape.requirePositions(for: length, "the length of the sentences")
+    let model = Transformer(shape, longestSequence: length)
+    engine = try StepEngine.together(
+      model, bounds: bounds, configuration, communicator: communicator)
     batches = Array(all[engine.ownMicroBatches])
     for range in engine.weightsToFill {
       model.layout.initialize(engine.weights, in: range, seed: configuration.seed)

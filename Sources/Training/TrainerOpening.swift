@@ -26,7 +26,9 @@ extension Trainer {
       isFirst ? try RunDirectory(root: root) : nil
     }
     try communicator.together { () throws(Failure) in
-      try FaultPoint.arm(rank: communicator.rank) { RunDirectory.lastIncarnation(of: paths) }
+      try FaultPoint.arm(rank: communicator.rank) {
+        (try? RunDirectory.lastIncarnation(of: paths)) ?? 0
+      }
     }
     FaultPoint.start.reached(step: 0)
     let logger = try communicator.together { () throws(Failure) in
@@ -37,10 +39,8 @@ extension Trainer {
       logger.warning("\(line)", metadata: ["step": "\(step)"])
     }
     let inputs = try communicator.together { () throws(Failure) in try RunInputs(configuration) }
-    if configuration.parallel.exchange == .messages { communicator.separateNodes() }
-    let engine = try StepEngine(
-      inputs.model, bounds: inputs.bounds, settings: StepEngine.Settings(configuration),
-      communicator: communicator)
+    let engine = try StepEngine.together(
+      inputs.model, bounds: inputs.bounds, configuration, communicator: communicator)
     FaultPoint.setFlip { [weights = engine.weights, index = engine.plan.firstOwnParameter] in
       weights.base[index] = Float(bitPattern: weights.base[index].bitPattern ^ 1 << 16)
     }
@@ -53,13 +53,6 @@ extension Trainer {
       try requireContinuation(
         configuration, inputs, of: checkpoint, root: root, takesSchedule: takesSchedule)
     }
-    if resumed == nil {
-      for range in engine.weightsToFill {
-        inputs.model.layout.initialize(engine.weights, in: range, seed: configuration.seed)
-      }
-    }
-    try communicator.nodeBarrier()
-
     let provenance = [
       "generator": "lockstep \(lockstepVersion)", "host": communicator.hostName,
       "blas_kernels": KernelSet.blasCore, "bf16_kernels": ReducedProducts.kernels ?? "none",
@@ -82,6 +75,12 @@ extension Trainer {
       engine: engine, logger: logger, directory: directory, publisher: publisher,
       progress: resumed?.progress ?? Progress())
     try trainer.tellBeginning(root, resumed?.progress.step)
+    if resumed == nil {
+      for range in engine.weightsToFill {
+        inputs.model.layout.initialize(engine.weights, in: range, seed: configuration.seed)
+      }
+    }
+    try communicator.nodeBarrier()
     return trainer
   }
 
@@ -212,7 +211,7 @@ extension Trainer {
         parameterCount: inputs.model.layout.count,
         dataPath: inputs.dataset.path, trainingPairs: inputs.loader.pairCount,
         excludedPairs: inputs.loader.excludedCount,
-        validationPairs: inputs.dataset.pairCount(of: .validation),
+        validationPairs: inputs.validation.pairCount,
         vocabularySize: inputs.dataset.vocabularySize, tokensPerStep: configuration.batch.tokens,
         schedule: configuration.parallel.schedule.rawValue, stages: stages(parts, memory)))
   }

@@ -233,8 +233,8 @@ import Testing
       found += try #require(try plan.load(planned).pairs)
     }
     #expect(try found == setting.dataset.allPairs(.test))
-    #expect(plan.excludedCount == 0)
+    #expect(plan.pairCount == found.count)
     let short = try FixedPlan(setting.dataset, .test, tokenBudget: 40, maximumLength: 6)
-    #expect(short.excludedCount == found.filter { $0[0].count + 1 > 6 }.count)
+    #expect(short.pairCount == found.filter { $0[0].count + 1 <= 6 }.count)
   }
 }

@@ -14,7 +14,8 @@ import Testing
 
   private static let common = [
     "model.encoder_layers=2", "model.decoder_layers=2",
-    "evaluation.every=1000000", "checkpoint.every=1000000",
+    // The snapshot of a save is a part of the plan.
+    "evaluation.every=1000000", "checkpoint.every=1",
   ]
   /// Fifteen million parameters.
   private static let large =
@@ -89,6 +90,7 @@ import Testing
     for layout in [Layout(replicas: 2), Layout(replicas: 4), Layout(replicas: 2, stages: 2)] {
       let base = try ranks(Self.small + batch, layout).map {
         $0.resident.privateBytes - ($0.plan["moments"] ?? 0) - ($0.plan["activations"] ?? 0)
+          - ($0.plan["snapshot"] ?? 0)
       }
       let ranks = try ranks(Self.large + batch, layout)
       // The windows are told apart by their extents; parts begin on pages of their own.
@@ -98,7 +100,7 @@ import Testing
       let residentWeights = windows.reduce(0) { $0 + $1.share }
       let residentMoments = zip(ranks, base).reduce(0) { sum, pair in
         sum + pair.0.resident.privateBytes - pair.1 - (pair.0.plan["activations"] ?? 0)
-          - (pair.0.plan["buffers"] ?? 0)
+          - (pair.0.plan["buffers"] ?? 0) - (pair.0.plan["snapshot"] ?? 0)
       }
       Self.say(
         "\(layout.testDescription) node: weights \(Self.megabytes(residentWeights)) of"

@@ -20,12 +20,21 @@ private func lines(_ path: String) throws -> [String] {
 @Suite struct RunDirectoryTests {
   @Test func aLaunchNumberThatCannotBeReadIsNotMissing() throws {
     try withTemporaryFolder { folder in
-      #expect(try RunDirectory.lastIncarnation(folder + "/incarnation") == 0)
+      #expect(try RunDirectory.lastIncarnation(of: RunPaths(root: folder)) == 0)
       // Permissions do not stop root; a file in the place of the folder does.
       try FileSystem.writeAtomically([1], to: folder + "/run")
       #expect(throws: Failure.self) {
-        try RunDirectory.lastIncarnation(folder + "/run/incarnation")
+        try RunDirectory.lastIncarnation(of: RunPaths(root: folder + "/run"))
       }
+    }
+  }
+
+  @Test func aLaunchNumberThatNoRunReachesIsDamage() throws {
+    try withTemporaryFolder { folder in
+      let path = RunPaths(root: folder).incarnation
+      try FileSystem.writeAtomically(Array("9223372036854775807\n".utf8), to: path)
+      let failure = #expect(throws: Failure.self) { try RunDirectory(root: folder) }
+      #expect(failure?.exitCode == .badData)
     }
   }
 

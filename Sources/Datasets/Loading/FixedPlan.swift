@@ -3,8 +3,8 @@ import Core
 /// A whole split in its own order, packed once: what validation loss and perplexity run over.
 package struct FixedPlan: Sendable {
   package let microBatches: [PlannedMicroBatch]
-  /// Pairs left out because a side is longer than the limit.
-  package let excludedCount: Int
+  /// Pairs without those of which a side is longer than the limit.
+  package let pairCount: Int
   package let limits: MicroBatchLimits
   private let cache: ShardCache
 
@@ -34,7 +34,7 @@ package struct FixedPlan: Sendable {
       position += plan[index].pairs.count
     }
     microBatches = plan
-    excludedCount = dataset.pairCount(of: split) - lengths.count
+    pairCount = lengths.count
     limits = MicroBatchLimits(statistics, tokenBudget: tokenBudget)
     cache = ShardCache(dataset, split, capacity: 1)
   }

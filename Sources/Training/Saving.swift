@@ -32,9 +32,6 @@ final class Saving {
       publication: publisher.map { .init(store: $0.store, retention: $0.retention) })
   }
 
-  /// What the snapshot occupies on this rank.
-  var byteCount: Int { writer.byteCount }
-
   /// To be united over all ranks once a step; rank 0's clock speaks for all.
   func flags(step: Int) -> UInt64 {
     let isDue = publisher != nil && cadence.isDue(step: step, now: clock.seconds)
@@ -43,6 +40,9 @@ final class Saving {
 
   /// Asks for a save of this step's state, or of the first after the save that is under way.
   func request() { writer.request() }
+
+  /// Drops a request that waits for the save under way.
+  func withdraw() { writer.withdraw() }
 
   /// Carries a save on, and begins the one that is asked for as soon as it can.
   ///

@@ -18,6 +18,8 @@ package struct Requests: OptionSet, Sendable {
 /// Turns signals into requests that the step loop reads between steps.
 package enum StopSignals {
   private static let pending = Atomic<UInt64>(0)
+  /// Whether TERM or INT has come; never taken back.
+  private static let isEnding = Atomic(false)
 
   /// Installs the handlers. A second TERM or INT ends the process at once.
   package static func install() {
@@ -29,8 +31,8 @@ package enum StopSignals {
     }
     for number in [SIGTERM, SIGINT] {
       onSignal(number, restartsCalls: true) { number in
-        let before = StopSignals.pending.bitwiseOr(Requests.stop.rawValue, ordering: .relaxed)
-        if before.oldValue & Requests.stop.rawValue != 0 { _exit(128 + number) }
+        if StopSignals.isEnding.exchange(true, ordering: .relaxed) { _exit(128 + number) }
+        StopSignals.pending.bitwiseOr(Requests.stop.rawValue, ordering: .relaxed)
       }
     }
   }

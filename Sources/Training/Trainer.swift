@@ -76,9 +76,13 @@ package final class Trainer {
         try validate(&pace)
       }
       if decision.saves { saving.request() }
+      // Asked for in an earlier step, it would be of this one.
+      if decision.end == .diverged { saving.withdraw() }
+      let watch = Stopwatch()
       let saved = try recordingDifference { () throws(Failure) in
         try saving.advance(united, progress, validationLoss: validationLoss)
       }
+      pace.exclude(watch.seconds)
       tell(saved)
       if let end = decision.end { return try finish(end) }
     }

@@ -118,11 +118,12 @@ import Testing
 
   @Test func threeInARowEndTheRun() throws {
     let scratch = try Scratch()
-    let run = try TinyRun(steps: Self.steps, in: scratch)
+    // A save a step: one of the last is asked for while another is under way.
+    let run = try TinyRun(["checkpoint.every=1"], steps: Self.steps, in: scratch)
     let outcome = try run.train(
       .mpirun(2), faults: "backward:6:0:nan,backward:7:1:nan,backward:8:-1:nan")
     #expect(outcome.exitCode == ExitCode.diverged.rawValue, "\(outcome.error)")
-    #expect([[], [5]].contains(run.savedSteps))
+    #expect(!run.savedSteps.contains(8))
     // Without the lines of the steps that went wrong, which are others now.
     try FileManager.default.removeItem(atPath: run.path + "/events.jsonl")
     let again = try run.finish(.mpirun(2))

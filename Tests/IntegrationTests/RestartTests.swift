@@ -144,6 +144,20 @@ import Testing
     kill(rank, SIGCONT)
   }
 
+  /// A scheduler may follow its warning with TERM before the step is done.
+  @Test func aFirstTERMAfterUSR1SavesToo() throws {
+    let scratch = try Scratch()
+    let run = try TinyRun(["checkpoint.every=1000"], steps: Self.steps, in: scratch)
+    let job = try run.start(faults: "forward:8:0:stop")
+    let rank = try scratch.stoppedRank()
+    // Nothing stands between: both wait for the rank when it goes on.
+    job.send(SIGUSR1)
+    job.send(SIGTERM)
+    kill(rank, SIGCONT)
+    #expect(try job.outcome().exitCode == ExitCode.stoppedResumable.rawValue)
+    #expect(run.savedSteps.count == 1)
+  }
+
   @Test func askedToSaveItSavesAndGoesOn() throws {
     let scratch = try Scratch()
     let run = try TinyRun(["checkpoint.every=1000"], steps: Self.steps, in: scratch)

@@ -89,15 +89,17 @@ package final class CheckpointWriter {
     self.publication = publication
   }
 
-  /// What the snapshot occupies on this rank, once one has been taken.
-  package var byteCount: Int { snapshot.byteCount }
-
   package var isIdle: Bool { sequence.phase == .idle }
 
   /// Asks for a save at the next step boundary at which none is under way.
   ///
   /// Collective in effect: all ranks ask at the same step.
   package func request() { isRequested = true }
+
+  /// Drops a request for which no snapshot has been taken; the save under way goes on.
+  ///
+  /// Collective in effect, as `request`.
+  package func withdraw() { isRequested = false }
 
   /// Whether the caller should `begin` now.
   package var takesSnapshot: Bool { isRequested && isIdle }

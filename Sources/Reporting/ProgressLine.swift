@@ -50,7 +50,7 @@ package enum ProgressLine {
     }
   }
 
-  /// `valid step 100  loss 5.1020  ppl 164.35  2,048 tokens in 0.8s`.
+  /// `valid after step 100  loss 5.1020  ppl 164.35  (2,048 tokens in 0.8s)`.
   package static func text(
     _ record: ValidationRecord, on terminal: Terminal = .plain
   ) -> String {

@@ -24,7 +24,7 @@ package struct RunConfiguration: Equatable, Sendable {
 
   package struct DataGroup: Equatable, Sendable {
     package var path = ""
-    /// Tokens of the longer side, end token included; nil trains on every pair.
+    /// Tokens of the longer side, end token included; nil for what a micro-batch takes.
     package var maximumLength: Int?
 
     package init() {}

@@ -136,6 +136,11 @@ struct ConfigurationDecoder {
       "parallel.exchange mpi sums over all ranks, but parallel.stages"
         + " \(configuration.parallel.stages) gives them different parameters; use shared")
     try require(
+      configuration.optimizer.kind == .adamw || configuration.optimizer.weightDecay == 0,
+      "optimizer.weight_decay",
+      "optimizer.weight_decay is \(configuration.optimizer.weightDecay), but only optimizer.kind"
+        + " adamw has any")
+    try require(
       schedule.kind == .noam || schedule.peak != nil, "schedule.kind",
       "schedule.kind \(schedule.kind.rawValue) needs schedule.peak, the learning rate at the end"
         + " of the rise")

@@ -120,6 +120,9 @@ package struct ConfigurationDocument {
       let path = prefix.isEmpty ? keyScalar.string : "\(prefix).\(keyScalar.string)"
       switch value {
       case .scalar(let scalar):
+        guard !entries.contains(where: { $0.path == path }) else {
+          throw failure(at: key, "the key '\(path)' appears more than once")
+        }
         let isQuoted = scalar.style != .plain
         entries.append(
           ConfigurationEntry(

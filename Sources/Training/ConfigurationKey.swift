@@ -73,7 +73,7 @@ extension ConfigurationKey {
       "The folder that `lockstep prepare` made; it may move, its content may not change.", .free),
     .init(
       "data.maximum_length", \.data.maximumLength, .orNull(.integer(2...1_000_000)),
-      "Pairs with a longer side, end token included, are not trained on; null takes all."),
+      "Pairs with a longer side, end included, are left out; null takes what a micro-batch does."),
     .init(
       "batch.tokens", \.batch.tokens, .integer(1...1_000_000_000),
       "Source tokens and target tokens, each, of one step over all lanes."),
@@ -140,7 +140,7 @@ extension ConfigurationKey {
     .init("optimizer.epsilon", \.optimizer.epsilon, .positive, "Keeps the division finite."),
     .init(
       "optimizer.weight_decay", \.optimizer.weightDecay, .notNegative,
-      "Pull of the weights towards zero; 0 is none."),
+      "Pull of the weights towards zero, of adamw; 0 is none."),
     .init(
       "optimizer.clip_norm", \.optimizer.clipNorm, .notNegative,
       "Longer gradients are scaled down to this global norm; 0 leaves them."),

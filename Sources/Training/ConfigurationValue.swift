@@ -36,17 +36,14 @@ extension ConfigurationValue where Value: FixedWidthInteger {
 }
 
 extension ConfigurationValue where Value == Double {
-  static func number(_ range: ClosedRange<Double>) -> Self {
-    .number("from \(range.lowerBound) to \(range.upperBound)") { range.contains($0) }
-  }
-
   /// From 0 up to, but not, 1: a probability that leaves something.
-  static let fraction = Self.number("from 0 to below 1") { $0 >= 0 && $0 < 1 }
+  static let fraction = Self.number("from 0 to 0.999999") { 0...0.999999 ~= $0 }
 
-  static let positive = Self.number("above 0") { $0 > 0 }
+  static let positive = Self.number("from 1e-37 to 1e37") { 1e-37...1e37 ~= $0 }
 
-  static let notNegative = Self.number("of at least 0") { $0 >= 0 }
+  static let notNegative = Self.number("from 0 to 1e37") { 0...1e37 ~= $0 }
 
+  /// Steps compute in single precision: bounds are such that it knows every value.
   private static func number(
     _ bounds: String, _ isAllowed: @escaping @Sendable (Double) -> Bool
   ) -> Self {
@@ -64,6 +61,9 @@ extension ConfigurationValue where Value == Double {
   }
 }
 
+/// A file is refused for longer lines: what was taken from one must fit into the next.
+private let longestValue = 800
+
 extension ConfigurationValue where Value == [Int] {
   /// Numbers of at least 1 with commas between them.
   static let counts = Self(
@@ -73,7 +73,7 @@ extension ConfigurationValue where Value == [Int] {
       let counts = parts.compactMap { part in
         Int(part.filter { $0 != " " }).flatMap { 1...1_000_000 ~= $0 ? $0 : nil }
       }
-      return counts.count == parts.count && parts.count <= 10_000 ? counts : nil
+      return counts.count == parts.count && scalar.text.utf8.count <= longestValue ? counts : nil
     },
     format: { counts in "\"\(counts.map(String.init).joined(separator: ","))\"" })
 }
@@ -108,14 +108,24 @@ extension ConfigurationValue where Value == Bool {
 }
 
 extension ConfigurationValue where Value == String {
-  /// Any text that is not empty and has no control characters.
+  /// Any text that is not empty and that YAML can say on one line.
   static let text = Self(
-    expectation: "some text",
+    expectation: "some text of one line",
     parse: { scalar in
-      let hasControls = scalar.text.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7f }
-      return scalar.isNull || scalar.text.isEmpty || hasControls ? nil : scalar.text
+      let isPlain =
+        scalar.text.unicodeScalars.allSatisfy(isOfOneLine)
+        && quoted(scalar.text).utf8.count <= longestValue
+      return scalar.isNull || scalar.text.isEmpty || !isPlain ? nil : scalar.text
     },
     format: quoted)
+
+  private static func isOfOneLine(_ scalar: Unicode.Scalar) -> Bool {
+    // The last are marks of byte order.
+    switch scalar.properties.generalCategory {
+    case .control, .lineSeparator, .paragraphSeparator: false
+    default: scalar.value != 0xfeff && scalar.value != 0xfffe && scalar.value != 0xffff
+    }
+  }
 
   /// One word of letters, digits and underscores.
   static let word = Self(

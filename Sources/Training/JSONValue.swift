@@ -28,7 +28,9 @@ package enum JSONValue: Equatable, Sendable {
     case .null: "null"
     case .bool(let value): value ? "true" : "false"
     case .integer(let value): String(value)
-    case .number(let value): value.isFinite ? "\(value)" : "\"\(value)\""
+    case .number(let value):
+      // A nan has a sign, which says nothing.
+      value.isFinite ? "\(value)" : value.isNaN ? "\"nan\"" : "\"\(value)\""
     case .string(let value): JSONValue.quoted(value)
     case .array(let values): "[" + values.map(\.text).joined(separator: ",") + "]"
     case .object(let fields):

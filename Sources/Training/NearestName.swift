@@ -6,7 +6,11 @@ package func nearestName(to name: String, in candidates: [String]) -> String? {
   let parts = name.split(separator: ".")
   let ranked = candidates.map { candidate -> (distance: Int, candidate: String) in
     let candidateParts = candidate.split(separator: ".")
-    if let last = parts.last, last == candidateParts.last { return (1, candidate) }
+    if let last = parts.last, last == candidateParts.last {
+      // Where several groups have the key, the group's name decides.
+      let group = editDistance(String(parts[0]), String(candidateParts[0]))
+      return (parts.count > 1 ? min(group, 2) : 1, candidate)
+    }
     guard parts.count > 1, candidateParts.count > 1, parts[0] == candidateParts[0] else {
       return (editDistance(name, candidate), candidate)
     }

@@ -29,11 +29,11 @@ import Training
     ),
     (
       "model: {dropout: nan}\n",
-      "c.yaml:1: model.dropout: expected a number from 0 to below 1, found 'nan'"
+      "c.yaml:1: model.dropout: expected a number from 0 to 0.999999, found 'nan'"
     ),
     (
       "model: {dropout: 1}\n",
-      "c.yaml:1: model.dropout: expected a number from 0 to below 1, found '1'"
+      "c.yaml:1: model.dropout: expected a number from 0 to 0.999999, found '1'"
     ),
     (
       "model:\n  norm: middle\n", "c.yaml:2: model.norm: expected post or pre, found 'middle'"
@@ -44,9 +44,29 @@ import Training
     ),
     (
       "optimizer: {clip_norm: -1}\n",
-      "c.yaml:1: optimizer.clip_norm: expected a number of at least 0, found '-1'"
+      "c.yaml:1: optimizer.clip_norm: expected a number from 0 to 1e37, found '-1'"
     ),
     ("seed: 1\nseed: 2\n", "c.yaml:1: the key 'seed' appears more than once"),
+    (
+      "batch.lanes: 2\nbatch:\n  lanes: 4\n",
+      "c.yaml:3: the key 'batch.lanes' appears more than once"
+    ),
+    (
+      "shedule: {kind: noam}\n",
+      "c.yaml:1: unknown key 'shedule.kind', did you mean 'schedule.kind'?"
+    ),
+    (
+      "data: {path: \"a\\u0085b\"}\n",
+      "c.yaml:1: data.path: expected some text of one line"
+    ),
+    (
+      "data: {path: \(String(repeating: "p", count: 801))}\n",
+      "c.yaml:1: data.path: expected some text of one line"
+    ),
+    (
+      "optimizer: {epsilon: 1e-50}\n",
+      "c.yaml:1: optimizer.epsilon: expected a number from 1e-37 to 1e37, found '1e-50'"
+    ),
     ("seed: &a 1\n", "c.yaml:1: anchors and aliases are not allowed in a configuration"),
     ("data: &d {path: x}\nmodel: *d\n", "c.yaml:1: anchors and aliases are not allowed"),
     ("seed: !!int 1\n", "c.yaml:1: tags are not allowed in a configuration"),
@@ -74,6 +94,14 @@ import Training
     (
       "parallel.replicas=9",
       "argument 'parallel.replicas=9': parallel.replicas is 9, but there are only 8 lanes"
+    ),
+    (
+      "optimizer.weight_decay=0.5",
+      "argument 'optimizer.weight_decay=0.5': optimizer.weight_decay is 0.5, but only"
+    ),
+    (
+      "model.dropout=0.9999999999",
+      "argument 'model.dropout=0.9999999999': model.dropout: expected a number from 0 to 0.999999"
     ),
     (
       "schedule.kind=linear",

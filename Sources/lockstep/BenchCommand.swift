@@ -63,8 +63,12 @@ struct SyntheticOptions: ParsableArguments {
   var length = 32
 
   mutating func validate() throws {
-    guard vocabulary > 3 else { throw ValidationError("--vocabulary must be at least 4.") }
-    guard length > 1 else { throw ValidationError("--length must be at least 2.") }
+    guard 4...1_000_000_000 ~= vocabulary else {
+      throw ValidationError("--vocabulary must be from 4 to 1000000000.")
+    }
+    guard 2...1_000_000 ~= length else {
+      throw ValidationError("--length must be from 2 to 1000000.")
+    }
   }
 }
 

@@ -33,6 +33,7 @@ struct BenchExchangeCommand: ParsableCommand {
       throw ValidationError("--from must be a multiple of 4 bytes.")
     }
     guard to >= from else { throw ValidationError("--to must not be less than --from.") }
+    guard to <= 1 << 40 else { throw ValidationError("--to must be at most 1099511627776 bytes.") }
   }
 
   func run() throws {

@@ -72,6 +72,11 @@ struct LaunchCommand: ParsableCommand {
     // What no rank could use is refused before any is started.
     _ = try RunConfiguration.load(path: config, overrides: overrides)
     let line = try launchLine()
+    let slots = line.hosts.reduce(0) { $0 + $1.slots }
+    guard minRanks ?? 1 <= slots else {
+      throw Failure(
+        .usage, "--min-ranks \(minRanks ?? 1): the job has \(slots) ranks; ask for fewer")
+    }
     if dryRun {
       let plan = LaunchPlan(ranksByHost: line.hosts.map(\.slots))
       print(LaunchLine(line, plan: plan, launch: nil).text)
@@ -80,7 +85,7 @@ struct LaunchCommand: ParsableCommand {
     var policy = SupervisorPolicy()
     policy.restartBudget = restarts
     policy.patienceSeconds = patience
-    policy.minimumRanks = minRanks ?? line.hosts.reduce(0) { $0 + $1.slots }
+    policy.minimumRanks = minRanks ?? slots
     policy.seed = UInt64.random(in: 0...UInt64.max)
     let settings = SupervisorShell.Settings(runPath: runPath, line: line, policy: policy)
     let shell = try SupervisorShell(settings) { CommandLineEntry.say($0) }

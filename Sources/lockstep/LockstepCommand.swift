@@ -12,10 +12,11 @@ struct LockstepCommand: ParsableCommand {
         mpirun -np 2 lockstep train configs/quickstart.yaml --run runs/quickstart
         echo "a small text editor" | lockstep translate --checkpoint runs/quickstart
 
-      Exit codes: 0 done, 64 usage, 65 bad data, 66 missing input, \
-      69 a program or host is missing, 70 internal error, 73 and 74 \
-      cannot write, 75 stopped on request (run the same command again), \
-      78 configuration, 80 diverged.
+      Exit codes: 0 done, 1 inspect --diff found a difference, 64 usage, \
+      65 bad data, 66 missing input, 69 a program or host is missing, \
+      70 internal error, 73 and 74 cannot write, 75 stopped on request \
+      (run the same command again), 76 ranks out of lockstep, \
+      78 configuration, 79 no supervisor is left, 80 diverged.
       """,
     version: lockstepVersion,
     subcommands: [

@@ -89,7 +89,9 @@ struct PrepareCommand: ParsableCommand {
       if first != nil, amount != nil {
         throw ValidationError("Give either --\(name) or --\(name)-source and --\(name)-target.")
       }
-      if let amount, amount < 0 { throw ValidationError("--\(name) cannot be negative.") }
+      guard 0...1_000_000_000 ~= amount ?? 0 else {
+        throw ValidationError("--\(name) must be from 0 to 1000000000.")
+      }
     }
     guard vocabulary > 3 else { throw ValidationError("--vocabulary must be above 3.") }
     guard maxPieces > 0 else { throw ValidationError("--max-pieces must be above 0.") }

@@ -13,12 +13,14 @@ struct SearchOptions: ParsableArguments {
   var batchTokens = 2048
 
   mutating func validate() throws {
-    guard beam >= 1 else { throw ValidationError("--beam must be at least 1, not \(beam).") }
+    guard 1...10_000 ~= beam else {
+      throw ValidationError("--beam must be from 1 to 10000, not \(beam).")
+    }
     guard lengthPenalty >= 0, lengthPenalty.isFinite else {
       throw ValidationError("--length-penalty must be 0 or more, not \(lengthPenalty).")
     }
-    guard batchTokens >= 1 else {
-      throw ValidationError("--batch-tokens must be at least 1, not \(batchTokens).")
+    guard 1...100_000_000 ~= batchTokens else {
+      throw ValidationError("--batch-tokens must be from 1 to 100000000, not \(batchTokens).")
     }
   }
 

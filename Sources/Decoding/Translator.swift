@@ -38,19 +38,22 @@ package struct Translator {
   /// The longest sentence on either side, end-of-sequence included; nil is no limit.
   package var maximumLength: Int? { model.maximumLength }
 
+  /// Attention takes memory and time with the square of a line's length: no sentence is so long.
+  package static let longestLine = 4096
+  /// Rows of cached keys and values that a batch may take whatever its budget: hypotheses times
+  /// their steps.
+  private static let leastRows = 1 << 15
+
   /// Translates lines, each for itself; a line without pieces becomes an empty one.
   ///
   /// - Parameter firstLineNumber: of `lines[0]`, for messages.
   /// Throws: `Failure` (.badData) with the line's number if a sentence exceeds the model's
-  /// positions; what `encode` and `decode` throw.
+  /// positions or `longestLine`; what `encode` and `decode` throw.
   package func translate(
     _ lines: [String], firstLineNumber: Int = 1
   ) throws -> [Translation] {
     let sources = try lines.enumerated().map { index, line in
-      let pieces = try encode(line)
-      if pieces.isEmpty { return pieces }
-      try checkLength(pieces.count + 1, lineNumber: firstLineNumber + index)
-      return pieces + [SpecialToken.end]
+      try pieces(of: line, lineNumber: firstLineNumber + index)
     }
     var result = lines.map {
       Translation(source: $0, text: "", tokens: [], score: 0, logProbability: 0)
@@ -67,6 +70,19 @@ package struct Translator {
     return result
   }
 
+  /// Refuses a line that `translate` would refuse.
+  package func requireTranslatable(_ line: String, lineNumber: Int) throws {
+    _ = try pieces(of: line, lineNumber: lineNumber)
+  }
+
+  /// Of a line, with the end; none for a line without pieces.
+  private func pieces(of line: String, lineNumber: Int) throws -> [Int32] {
+    let pieces = try encode(line)
+    if pieces.isEmpty { return pieces }
+    try checkLength(pieces.count + 1, lineNumber: lineNumber)
+    return pieces + [SpecialToken.end]
+  }
+
   /// The best hypothesis for each source.
   private func translate(_ sources: PackedSequences) throws(Failure) -> [Hypothesis] {
     var search = search
@@ -80,18 +96,23 @@ package struct Translator {
     return try search.search(session, sourceLengths: lengths).map { $0[0] }
   }
 
-  /// Indices of sources in batches of similar length, longest first, so that a budget that is too
-  /// large for the memory shows at once.
+  /// Indices of sources in batches of similar length, longest first.
+  ///
+  /// A batch ends where its source tokens reach `batchTokens`, and where its hypotheses would have
+  /// too many rows: of short sentences many fit by their tokens, and each may become long.
   package func batches(_ lengths: [Int]) -> [[Int]] {
     let order = lengths.indices.filter { lengths[$0] > 0 }
       .sorted { (lengths[$1], $0) < (lengths[$0], $1) }
+    let mostRows = max(Self.leastRows, 16 * batchTokens)
     var batches: [[Int]] = []
-    var tokens = 0
+    var (tokens, rows) = (0, 0)
     for index in order {
+      let ownRows = search.beamWidth * search.stepLimit(sourceLength: lengths[index])
       tokens += lengths[index]
-      if batches.isEmpty || tokens > batchTokens {
+      rows += ownRows
+      if batches.isEmpty || tokens > batchTokens || rows > mostRows {
         batches.append([index])
-        tokens = lengths[index]
+        (tokens, rows) = (lengths[index], ownRows)
       } else {
         batches[batches.count - 1].append(index)
       }
@@ -100,11 +121,18 @@ package struct Translator {
   }
 
   private func checkLength(_ length: Int, lineNumber: Int) throws(Failure) {
-    guard let maximum = model.maximumLength, length > maximum else { return }
-    throw Failure(
-      .badData,
-      "line \(lineNumber): \(length) pieces (end included), but the model's learned positions end "
-        + "at \(maximum); split the sentence")
+    if let maximum = model.maximumLength, length > maximum {
+      throw Failure(
+        .badData,
+        "line \(lineNumber): \(length) pieces (end included), but the model's learned positions "
+          + "end at \(maximum); split the sentence")
+    }
+    guard length <= Self.longestLine else {
+      throw Failure(
+        .badData,
+        "line \(lineNumber): \(length) pieces (end included), at most \(Self.longestLine) are "
+          + "translated; split it into sentences")
+    }
   }
 
   private func oneLine(_ text: String) -> String {

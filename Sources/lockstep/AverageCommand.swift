@@ -29,6 +29,7 @@ struct AverageCommand: ParsableCommand {
   }
 
   func run() throws {
+    try requireCPU()
     guard FileSystem.exists(runDirectory + "/checkpoints") else {
       throw Failure(
         .missingInput, "\(runDirectory): is no run directory (it has no checkpoints in it)")

@@ -37,6 +37,7 @@ struct BenchExchangeCommand: ParsableCommand {
   }
 
   func run() throws {
+    try requireCPU()
     let communicator = try Launch.communicator()
     let isFirst = communicator.rank == 0
     if separate { communicator.separateNodes() }

@@ -32,6 +32,9 @@ struct EvaluateCommand: ParsableCommand {
   var json = false
 
   mutating func validate() throws {
+    guard split != .training else {
+      throw ValidationError("--split must be test or valid: of training pairs no text is kept.")
+    }
     if let maxPieces, maxPieces < 1 {
       throw ValidationError("--max-pieces must be at least 1, not \(maxPieces).")
     }

@@ -60,7 +60,7 @@ struct PrepareCommand: ParsableCommand {
   @Option(help: "Pieces of the shared vocabulary, special tokens included.")
   var vocabulary = 8000
 
-  @Option(help: "Decides which pairs are held out, and the copy task.")
+  @Option(help: "Decides which pairs of files are held out, exchanged names, and the copy task.")
   var seed: UInt64 = 1
 
   @Option(help: "Leave out pairs with more pieces on a side.")
@@ -145,9 +145,12 @@ struct PrepareCommand: ParsableCommand {
     signal(number) { _ in }
     let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
     source.setEventHandler {
-      staging.remove()
-      signal(number, SIG_DFL)
-      kill(getpid(), number)
+      staging.remove {
+        signal(number, SIG_DFL)
+        kill(getpid(), number)
+        // What fails meanwhile for want of the folder must not have the last word.
+        while true { pause() }
+      }
     }
     source.resume()
     return source

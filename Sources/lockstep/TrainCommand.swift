@@ -113,8 +113,7 @@ func prepareKernels(_ config: String, _ overrides: [String]) throws(Failure) {
 /// Makes the process compute with the best kernels of this CPU, or the named ones; may start it
 /// again.
 func prepareKernels(_ name: String? = nil) throws(Failure) {
-  try KernelSelection.requireFeatures(
-    compiled: KernelSet.compiledFeatures, cpu: KernelSelection.cpuFeatures())
+  try requireCPU()
   let wanted = try KernelSelection.apply(name)
   // Only a set somebody asked for is worth refusing to run; `auto` takes what the library has.
   if name != nil, let problem = KernelSelection.mismatch(wanted: wanted, loaded: KernelSet.blasCore)
@@ -122,6 +121,13 @@ func prepareKernels(_ name: String? = nil) throws(Failure) {
     throw Failure(.configuration, problem)
   }
   KernelSet.useOneBLASThread()
+}
+
+/// Refuses a CPU that lacks instructions this build was made for, before one of them ends the
+/// process.
+func requireCPU() throws(Failure) {
+  try KernelSelection.requireFeatures(
+    compiled: KernelSet.compiledFeatures, cpu: KernelSelection.cpuFeatures())
 }
 
 /// Prints what a run tells; the ranks but the first are silent.

@@ -34,7 +34,7 @@ struct TranslateCommand: ParsableCommand {
     let windowSize = isatty(STDIN_FILENO) == 1 ? 1 : Self.linesPerWindow
     while true {
       let firstLineNumber = input.count + 1
-      let (lines, failure) = readWindow(&input, count: windowSize)
+      let (lines, failure) = readWindow(&input, count: windowSize, for: translator)
       let translations = try translator.translate(lines, firstLineNumber: firstLineNumber)
       try write(translations)
       if let failure { throw failure }
@@ -45,11 +45,14 @@ struct TranslateCommand: ParsableCommand {
   /// The next lines, and what is wrong with the one after them: good lines before a bad one are
   /// still translated.
   private func readWindow(
-    _ input: inout TextLines, count: Int
-  ) -> (lines: [String], failure: Failure?) {
+    _ input: inout TextLines, count: Int, for translator: Translator
+  ) -> (lines: [String], failure: (any Error)?) {
     var lines: [String] = []
-    do throws(Failure) {
-      while lines.count < count, let line = try input.next() { lines.append(line) }
+    do {
+      while lines.count < count, let line = try input.next() {
+        try translator.requireTranslatable(line, lineNumber: input.count)
+        lines.append(line)
+      }
       return (lines, nil)
     } catch {
       return (lines, error)

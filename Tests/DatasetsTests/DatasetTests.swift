@@ -109,6 +109,16 @@ import Testing
     #expect(code(path) == nil)
   }
 
+  /// A pipe would keep its reader for ever.
+  @Test func aTextThatIsAPipeIsNotRead() throws {
+    let path = try prepared()
+    let dataset = try Dataset(path: path)
+    let text = "\(path)/test.source.txt"
+    try FileManager.default.removeItem(atPath: text)
+    try #require(mkfifo(text, 0o600) == 0)
+    #expect(failure { _ = try dataset.texts(of: .test) }?.exitCode == .badData)
+  }
+
   @Test func theDigestIsThatOfTheContent() throws {
     let path = try prepared()
     try scratch.prepare("same", .copy(pairs: 200, heldOut: 20))

@@ -166,6 +166,33 @@ import Testing
     #expect(found?.exitCode == .badData)
   }
 
+  /// The tokenizer reads them as spaces: to the model the pairs are one.
+  @Test(arguments: ["\u{200B}", "\u{2581}", "\u{FEFF}"])
+  func textsThatDifferInInvisibleSpacesAreTheSame(space: String) throws {
+    let source = try scratch.file("a", "one two\none\(space)two\nthree\n")
+    let target = try scratch.file("b", "eins zwei\neins\(space)zwei\ndrei\n")
+    let manifest = try scratch.prepare("data", .files(source, target))
+    #expect(manifest.counts.duplicate == 1)
+  }
+
+  @Test func aPipeIsReadOnce() throws {
+    let text = Data(text(Self.english).utf8)
+    let paths = try ["a", "b"].map { try scratch.file($0, String(decoding: text, as: UTF8.self)) }
+    let expected = try scratch.prepare("files", .files(paths[0], paths[1])).provenance
+    // Opening a pipe waits for the other side.
+    for name in ["a", "b"] {
+      let path = "\(scratch.path)/\(name)"
+      try FileManager.default.removeItem(atPath: path)
+      try #require(mkfifo(path, 0o600) == 0)
+      Thread.detachNewThread {
+        let pipe = FileHandle(forWritingAtPath: path)
+        try? pipe?.write(contentsOf: text)
+        try? pipe?.close()
+      }
+    }
+    #expect(try scratch.prepare("pipes", .files(paths[0], paths[1])).provenance == expected)
+  }
+
   @Test func aFolderWithFilesIsNeverTouched() throws {
     try FileSystem.createFolder("\(scratch.path)/data")
     _ = try scratch.file("data/mine", "precious")
@@ -180,9 +207,11 @@ import Testing
   @Test func whatADeadProcessLeftIsReplaced() throws {
     // No process has the number 2^22 + 1: it is above the largest Linux gives.
     let stale = ".data.partial-4194305"
+    // And one whose removal was cut off.
+    let half = ".data.partial-4194305.gone"
     // Somebody else's build goes on: process 1 is always there.
     let living = ".data.partial-1"
-    for name in [stale, living] {
+    for name in [stale, half, living] {
       try FileSystem.createFolder("\(scratch.path)/\(name)")
       _ = try scratch.file("\(name)/half", "made")
     }

@@ -39,6 +39,26 @@ import Testing
     #expect(translator.batches([0, 0]) == [])
   }
 
+  /// Each of a thousand words may become fifty pieces in every hypothesis.
+  @Test func shortSentencesAreBoundByWhatTheyMayBecome() {
+    var translator = Translator(model: EchoModel(), encode: Letters.encode, decode: Letters.decode)
+    translator.batchTokens = 2048
+    translator.search.beamWidth = 4
+    let batches = translator.batches([Int](repeating: 2, count: 1000))
+    #expect(batches.map(\.count).reduce(0, +) == 1000)
+    #expect(batches.allSatisfy { $0.count * 52 * 4 <= 1 << 15 })
+  }
+
+  @Test func aLineWithoutEndIsNamed() throws {
+    let translator = Translator(model: EchoModel(), encode: Letters.encode, decode: Letters.decode)
+    let line = String(repeating: "a", count: Translator.longestLine)
+    let failure = #expect(throws: Failure.self) { try translator.translate(["a", line]) }
+    #expect(failure?.exitCode == .badData)
+    #expect(failure?.message.hasPrefix("line 2: 4097 pieces (end included), at most 4096") == true)
+    #expect(throws: Failure.self) { try translator.requireTranslatable(line, lineNumber: 2) }
+    try translator.requireTranslatable("a", lineNumber: 1)
+  }
+
   @Test func sentenceBeyondThePositionsIsNamedByItsLine() throws {
     let model = EchoModel()
     model.maximumLength = 8

@@ -36,6 +36,29 @@ import Testing
     #expect(scratch.processes == [])
   }
 
+  /// Those ranks alone find out; all must learn of it, or the others wait for ever.
+  @Test(.enabled(if: isPermitted, "SKIPPED: network namespaces are not permitted here"))
+  func aHostWithoutRoomForItsWindowsEndsTheJobWithTheReason() throws {
+    let scratch = try Scratch()
+    let folder = scratch.path + "/windows"
+    try FileSystem.createFolder(folder)
+    let mounted = try Job(
+      ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], in: scratch
+    ).outcome()
+    try #require(mounted.exitCode == 0, "\(mounted.error)")
+    defer { _ = try? Job(["umount", "--lazy", folder], in: scratch).outcome() }
+    let prefix = Program.Launch.cluster("1,2").prefix
+    let setting = "OMPI_MCA_osc_sm_backing_directory=\(folder)"
+    let onSecondHost = [
+      "sh", "-c", "[ $(hostname) = host0 ] || export \(setting); exec \"$@\"", "sh",
+    ]
+    let program = try TinyRun(in: scratch).command(.cluster("1,2")).dropFirst(prefix.count)
+    let outcome = try Job(prefix + onSecondHost + program, in: scratch).outcome()
+    #expect(outcome.exitCode == ExitCode.cannotCreate.rawValue, "\(outcome.error)")
+    let reasons = outcome.errorLines.filter { $0.hasPrefix("lockstep: ") }
+    #expect(reasons.count == 1 && reasons[0].contains("\(folder) on host1"), "\(outcome.error)")
+  }
+
   /// From hosts to hosts, and back to one rank.
   @Test(.enabled(if: isPermitted, "SKIPPED: network namespaces are not permitted here"))
   func aCheckpointTravelsBetweenClusters() throws {

@@ -66,6 +66,30 @@ extension Outcome {
     outcome.expectRefusal(.missingInput, naming: ["nowhere.yaml"])
   }
 
+  /// Numbers that no array has are refused before anything is multiplied.
+  @Test(arguments: [
+    ["bench", "step", Program.copyConfiguration, "--length", "9223372036854775807"],
+    ["bench", "step", Program.copyConfiguration, "--vocabulary", "3000000000"],
+    ["bench", "exchange", "--to", "9223372036854775807"],
+    [
+      "prepare", "--source", "s", "--target", "t", "--out", "o", "--valid", "9223372036854775807",
+      "--test", "1",
+    ],
+    ["evaluate", "--checkpoint", "c", "--data", "d", "--split", "train"],
+    ["translate", "--checkpoint", "c", "--beam", "9223372036854775807"],
+    ["translate", "--checkpoint", "c", "--batch-tokens", "9223372036854775807"],
+    [
+      "launch", "-np", "2", "--min-ranks", "3", Program.copyConfiguration, "data.path=d", "--run",
+      "r",
+    ],
+  ])
+  func numbersOutOfBoundsAreUsageErrors(arguments: [String]) throws {
+    let scratch = try Scratch()
+    let outcome = try scratch.run(arguments)
+    #expect(outcome.exitCode == ExitCode.usage.rawValue, "\(outcome.error)")
+    #expect(outcome.error.contains("--"), "\(outcome.error)")
+  }
+
   @Test func moreRanksThanLanesAreRefusedOnce() throws {
     let scratch = try Scratch()
     try TinyRun(["batch.lanes=2"], in: scratch).train(.mpirun(4))

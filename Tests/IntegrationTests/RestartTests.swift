@@ -168,6 +168,15 @@ import Testing
     try expectUninterrupted(run.result())
   }
 
+  @Test func checkpointsPutBackWithoutALaunchNumberGoOn() throws {
+    let scratch = try Scratch()
+    for steps in [5, 10] { try TinyRun(steps: steps, in: scratch).finish() }
+    let run = try TinyRun(steps: 15, in: scratch)
+    try FileManager.default.removeItem(atPath: run.path + "/incarnation")
+    try run.finish()
+    #expect(run.savedSteps == [5, 10, 15])
+  }
+
   @Test func aFinishedRunHasNothingLeftToDo() throws {
     let scratch = try Scratch()
     let run = try TinyRun(steps: 5, in: scratch)

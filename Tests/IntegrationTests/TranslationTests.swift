@@ -65,10 +65,13 @@ import Testing
     #expect(nothing.exitCode == 0 && nothing.output == "" && nothing.error == "")
   }
 
-  @Test func bytesThatAreNotTextEndItAfterTheGoodLines() throws {
+  @Test(arguments: [
+    Data([0xFF, 0xFE]), Data(Array(repeating: "a", count: 5000).joined(separator: " ").utf8),
+  ])
+  func aBadLineEndsItAfterTheGoodLines(line: Data) throws {
     let scratch = try Scratch()
     let command = try Program.command(["translate", "--checkpoint", try TinyRun.trained])
-    let bytes = Data("a b\n".utf8) + [0xFF, 0xFE, 0x0A] + Data("c\n".utf8)
+    let bytes = Data("a b\n".utf8) + line + Data("\nc\n".utf8)
     let outcome = try Job(command, input: bytes, in: scratch).outcome()
     #expect(outcome.exitCode == ExitCode.badData.rawValue)
     #expect(outcome.errorLines.count == 1)

@@ -15,8 +15,13 @@ package struct ParallelText: Sendable, Equatable {
   /// Throws: `Failure`: .missingInput for a missing file, .badData for text that is not UTF-8 and
   /// for files of unequal line counts.
   package func pairs() throws(Failure) -> [TextPair] {
-    let sources = try Self.lines(of: sourcePath)
-    let targets = try Self.lines(of: targetPath)
+    try pairs { (path: String) throws(Failure) in try InputFile.bytes(of: path) }
+  }
+
+  /// - Parameter bytes: of a file; asked once for each, as a pipe can be read but once.
+  func pairs(bytes: (String) throws(Failure) -> [UInt8]) throws(Failure) -> [TextPair] {
+    let sources = try Self.lines(in: try bytes(sourcePath), of: sourcePath)
+    let targets = try Self.lines(in: try bytes(targetPath), of: targetPath)
     guard sources.count == targets.count else {
       throw Failure(
         .badData,
@@ -26,8 +31,8 @@ package struct ParallelText: Sendable, Equatable {
     return zip(sources, targets).map { TextPair(source: $0, target: $1) }
   }
 
-  static func lines(of path: String) throws(Failure) -> [String] {
-    var bytes = try InputFile.bytes(of: path)
+  private static func lines(in bytes: [UInt8], of path: String) throws(Failure) -> [String] {
+    var bytes = bytes[...]
     if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() } else if bytes.isEmpty { return [] }
     var lines: [String] = []
     for line in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {

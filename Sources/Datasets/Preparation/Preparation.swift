@@ -118,11 +118,20 @@ package struct Preparation: Sendable {
     switch origin {
     case .files(let training, let heldOut, let wanted, let languages):
       progress("reading \(training.sourcePath) and \(training.targetPath)")
-      var pairs: [Split: [TextPair]] = [.training: try training.pairs()]
-      for (split, files) in heldOut { pairs[split] = try files.pairs() }
+      var pairs: [Split: [TextPair]] = [:]
+      var provenance: [String] = []
+      let files = [.training: training].merging(heldOut) { $1 }
+      for split in Split.allCases {
+        pairs[split] = try files[split]?.pairs { (path: String) throws(Failure) in
+          let bytes = try InputFile.bytes(of: path)
+          // Without its folder: the same text gives the same dataset wherever it lies.
+          let name = URL(fileURLWithPath: path).lastPathComponent
+          provenance.append("\(split.rawValue): \(name), XXH3 \(Digest(of: bytes))")
+          return bytes
+        }
+      }
       corpus = Corpus(
-        pairs: pairs, languages: languages,
-        provenance: try provenance(of: [.training: training].merging(heldOut) { $1 }),
+        pairs: pairs, languages: languages, provenance: provenance,
         licenceNote: "that of the text files", overlap: .leavesTraining)
       amounts = wanted
     case .debianDescriptions(let language):
@@ -142,20 +151,6 @@ package struct Preparation: Sendable {
       corpus.removeUntranslated(counting: &counts)
     }
     return corpus
-  }
-
-  /// Names without their folders: the same text gives the same dataset wherever it lies.
-  private func provenance(of files: [Split: ParallelText]) throws(Failure) -> [String] {
-    var lines: [String] = []
-    for split in Split.allCases {
-      guard let texts = files[split] else { continue }
-      for path in [texts.sourcePath, texts.targetPath] {
-        let name = URL(fileURLWithPath: path).lastPathComponent
-        lines.append(
-          "\(split.rawValue): \(name), XXH3 \(Digest(of: try InputFile.bytes(of: path)))")
-      }
-    }
-    return lines
   }
 
   private func nothingLeft(_ counts: PairCounts) -> Failure {

@@ -1,5 +1,6 @@
 import Core
 import Foundation
+import Synchronization
 
 /// A folder that is built beside its final place and moved there whole at the end.
 package struct StagingFolder: Sendable {
@@ -40,9 +41,18 @@ package struct StagingFolder: Sendable {
     try FileSystem.rename(path, to: destination)
   }
 
+  private static let removal = Mutex(())
+
   /// Removes what was built; nothing happens when it is published or gone.
-  package func remove() {
-    try? FileManager.default.removeItem(atPath: path)
+  ///
+  /// - Parameter last: done before whoever else wants to remove it goes on.
+  package func remove(then last: () -> Void = {}) {
+    Self.removal.withLock { _ in
+      // Whoever is still writing by name finds no folder then, and cannot fill it behind us.
+      let gone = path + ".gone"
+      if Foundation.rename(path, gone) == 0 { try? FileManager.default.removeItem(atPath: gone) }
+      last()
+    }
   }
 
   private static func checkIsFree(_ path: String, named name: String) throws(Failure) {
@@ -51,7 +61,8 @@ package struct StagingFolder: Sendable {
     guard status.st_mode & S_IFMT == S_IFDIR, try names(in: path).isEmpty else {
       throw Failure(
         .cannotCreate,
-        "\(name): expected no such folder or an empty one, found files; remove it or name another")
+        "\(name): expected nothing there or an empty folder, found something else; remove it or"
+          + " name another")
     }
   }
 
@@ -65,7 +76,8 @@ package struct StagingFolder: Sendable {
 
   private static func removeStale(prefix: String, in parent: String) {
     for name in (try? names(in: parent)) ?? [] where name.hasPrefix(prefix) {
-      guard let process = pid_t(name.dropFirst(prefix.count)) else { continue }
+      let number = name.dropFirst(prefix.count).prefix { $0 != "." }
+      guard let process = pid_t(number) else { continue }
       let isGone = kill(process, 0) != 0 && errno == ESRCH
       if isGone || process == getpid() {
         try? FileManager.default.removeItem(atPath: "\(parent)/\(name)")

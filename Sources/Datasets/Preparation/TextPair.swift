@@ -58,9 +58,15 @@ package struct TextPair: Equatable, Sendable {
     return String(result)
   }
 
+  /// No white space to Unicode, but to the tokenizer's normalisation (nmt_nfkc): texts that differ
+  /// in nothing else are the same to the model.
+  private static let spacesOfTokenizer: Set<UInt32> = [
+    0x200B, 0x200E, 0x200F, 0x2581, 0xFEFF, 0xFFFD,
+  ]
+
   private static func isSpace(_ scalar: Unicode.Scalar) -> Bool {
     if scalar.value < 0x7F { return scalar.value <= 0x20 }
-    // The byte order mark is no white space to Unicode, but it is none of the text's either.
-    return scalar.value < 0xA0 || scalar.value == 0xFEFF || scalar.properties.isWhitespace
+    return scalar.value < 0xA0 || scalar.properties.isWhitespace
+      || spacesOfTokenizer.contains(scalar.value)
   }
 }

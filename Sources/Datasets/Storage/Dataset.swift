@@ -11,7 +11,8 @@ package struct Dataset: Sendable {
   /// Of the description, which names the digests of everything else: equal for equal datasets.
   package let digest: Digest
 
-  /// Opens a folder and checks that everything its description names is there and unchanged.
+  /// Opens a folder and checks that description, tokenizer and shards are there and unchanged;
+  /// texts are checked when they are read.
   ///
   /// Throws: `Failure`: .missingInput for a missing folder, description, tokenizer or shard;
   /// .badData for one that is truncated, damaged or of another dataset.
@@ -62,16 +63,18 @@ package struct Dataset: Sendable {
           + " such pairs")
     }
     let paths = entries.map { "\(path)/\($0.file)" }
-    for (file, entry) in zip(paths, entries) {
-      let digest = Digest(of: try InputFile.bytes(of: file))
-      guard "\(digest)" == entry.digest else {
+    let digests = Dictionary(zip(paths, entries.map(\.digest)), uniquingKeysWith: { $1 })
+    let texts = ParallelText(sourcePath: paths[0], targetPath: paths[1])
+    return try texts.pairs { (file: String) throws(Failure) in
+      let bytes = try Self.bytes(of: file)
+      guard digests[file] == "\(Digest(of: bytes))" else {
         throw Failure(
           .badData,
-          "\(file): expected the text with XXH3 \(entry.digest), found \(digest); it was changed,"
-            + " prepare the data again")
+          "\(file): expected the text with XXH3 \(digests[file] ?? ""), found"
+            + " \(Digest(of: bytes)); it was changed, prepare the data again")
       }
+      return bytes
     }
-    return try ParallelText(sourcePath: paths[0], targetPath: paths[1]).pairs()
   }
 
   /// The tokens of each pair of a shard as the model sees them: with one for end (or begin).
@@ -101,8 +104,8 @@ package struct Dataset: Sendable {
       path: "\(path)/\(entry.file)", entry: entry, split: split, tokenizer: manifest.tokenizer)
   }
 
-  /// A description or a tokenizer: a regular file, so that a folder of unknown origin cannot make
-  /// its reader read anything else, of a size that somebody has prepared.
+  /// A description, a tokenizer or a text: a regular file, so that a folder of unknown origin
+  /// cannot make its reader read anything else, of a size that somebody has prepared.
   private static func bytes(of path: String) throws(Failure) -> [UInt8] {
     let file = try OpenFile(readingRegular: path)
     let byteCount = try file.byteCount()

@@ -125,6 +125,8 @@ package struct DatasetManifest: Sendable, Equatable, Codable {
     case DecodingError.keyNotFound(let key, _): "no key \(key.stringValue)"
     case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context):
       "\(context.codingPath.map(\.stringValue).joined(separator: ".")) has another type"
+    case DecodingError.dataCorrupted(let context) where !context.codingPath.isEmpty:
+      "\(context.codingPath.map(\.stringValue).joined(separator: ".")) is out of range"
     default: "not JSON"
     }
   }

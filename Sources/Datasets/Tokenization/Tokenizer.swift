@@ -46,13 +46,6 @@ package final class Tokenizer: @unchecked Sendable {
     digest = Digest(of: bytes)
   }
 
-  /// Reads a model file.
-  ///
-  /// Throws: `Failure` (.missingInput, .inputOutput or .badData).
-  package convenience init(path: String) throws(Failure) {
-    try self.init(try InputFile.bytes(of: path), origin: path)
-  }
-
   deinit { sentencepiece_close(model) }
 
   /// Token ids of a text, without begin and end.

@@ -17,9 +17,6 @@ package struct TokenizerTraining: Sendable {
   /// Learning from more sentences than this changes few pieces and takes memory: every k-th is
   /// taken.
   static let maximumSentences = 4_000_000
-  /// Ids 0 to 2, and the 256 byte pieces.
-  static let reservedPieces = 3
-  static let bytePieces = 256
 
   package init(
     vocabularySize: Int, byteFallback: Bool = true, characterCoverage: Double = 0.9999
@@ -55,9 +52,13 @@ package struct TokenizerTraining: Sendable {
       }
     }
     if let detail = SentencePiece.text(consuming: reason) {
+      // What the trainer advises then are options of its own.
+      let advice = detail.contains("required_chars") ? "; ask for a larger --vocabulary" : ""
+      let cause = detail.replacing(/\s*Increase vocab_size.*/, with: "")
       throw Failure(
         .badData,
-        "tokenizer: cannot learn \(vocabularySize) pieces from \(ends.count) sentences (\(detail))")
+        "tokenizer: cannot learn \(vocabularySize) pieces from \(ends.count) sentences"
+          + " (\(cause))\(advice)")
     }
     defer { sentencepiece_free(bytes) }
     return try Tokenizer(Array(UnsafeBufferPointer(start: bytes, count: count)))
@@ -73,6 +74,8 @@ package struct TokenizerTraining: Sendable {
       "--character_coverage=\(characterCoverage)",
       "--unk_id=\(SpecialToken.unknown)", "--bos_id=\(SpecialToken.begin)",
       "--eos_id=\(SpecialToken.end)", "--pad_id=-1",
+      // Longer lines would be left out without a word.
+      "--max_sentence_length=\(1 << 24)",
       "--num_threads=1", "--shuffle_input_sentence=false", "--minloglevel=2",
     ].joined(separator: " ")
   }

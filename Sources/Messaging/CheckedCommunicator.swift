@@ -4,7 +4,8 @@ import Tensors
 /// A communicator whose ranks first compare what they are about to do together: a program error
 /// that would be a hang, or a wrong result, becomes a sentence that names it.
 ///
-/// What is collective over a node is compared over the job. Cost: an exchange of the call's text a
+/// What is collective over a node is compared over the job, but for counts, which nodes need not
+/// have in common. Cost: an exchange of the call's text a
 /// call; `start` and `exchange` are not collective and pass through.
 /// Throws: `Failure` (.outOfLockstep), on every rank, where calls differ.
 package final class CheckedCommunicator: Communicator {
@@ -64,7 +65,7 @@ package final class CheckedCommunicator: Communicator {
   }
 
   package func shareNodeCounters(count: Int) throws(Failure) -> NodeCounters {
-    try compare("shareNodeCounters of \(count)")
+    try compare("shareNodeCounters")
     return try base.shareNodeCounters(count: count)
   }
 

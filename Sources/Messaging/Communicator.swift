@@ -65,7 +65,7 @@ package protocol Communicator: AnyObject {
   /// Counters by which the ranks of this node wait for each other without messages: `count` a rank,
   /// all 0.
   ///
-  /// Collective, as `shareNodeMemory`.
+  /// Collective, as `shareNodeMemory`; the ranks of a node give the same count, nodes may differ.
   func shareNodeCounters(count: Int) throws(Failure) -> NodeCounters
 
   /// Returns when every rank of this node has called it; what they wrote to node memory before is

@@ -38,6 +38,18 @@ import Testing
     }
   }
 
+  @Test func nodesOfOtherSizesShareOtherCounts() throws {
+    _ = try withRanks(4, nodes: [3, 1]) { communicator in
+      let routes = [
+        NodeMailboxes.Route(sender: 0, receiver: 1, channel: 3),
+        NodeMailboxes.Route(sender: 1, receiver: 2, channel: 3),
+      ]
+      _ = try NodeMailboxes(
+        communicator.nodeRanks.count == 3 ? routes : [], slots: 2, capacity: 5,
+        communicator: CheckedCommunicator(communicator))
+    }
+  }
+
   @Test func withoutChecksNotEvenTheTextIsMade() throws {
     let texts = Mutex(0)
     func text() -> String {

@@ -84,7 +84,7 @@ import Testing
       "weights", "gradients",
       "rank 1 calls shareNodeMemory of gradients, rank 0 calls shareNodeMemory of weights"
     ),
-    ("counters", "nodeBarrier", "rank 1 calls nodeBarrier, rank 0 calls shareNodeCounters of 1"),
+    ("counters", "nodeBarrier", "rank 1 calls nodeBarrier, rank 0 calls shareNodeCounters"),
     (
       "exchange1", "exchange2",
       "rank 1 calls exchange 2 of 5 floats, rank 0 calls exchange 1 of 5 floats"

@@ -1,5 +1,6 @@
 import CMPI
 import Core
+import Foundation
 import Tensors
 
 extension MPICommunicator {
@@ -71,19 +72,28 @@ private final class MPIPendingTransfers: PendingTransfers {
   }
 
   func wait() throws(Failure) {
-    if isFinished { return }
+    if try isDone() { return }
+    defer { communicator.waits.end() }
+    guard peers.allSatisfy({ $0 == peers[0] }) else { return try waitForSeveral() }
+    communicator.waits.begin(.messages, peers[0])
     var statuses = [MPI_Status](repeating: MPI_Status(), count: requests.count)
-    if !requests.isEmpty {
-      let isOne = peers.allSatisfy { $0 == peers[0] }
-      communicator.waits.begin(.messages, isOne ? peers[0] : nil)
-      defer { communicator.waits.end() }
-      if !isOne {
-        communicator.waits.found(place: "one rank or more", missing: Set(peers).sorted())
-      }
-      let code = MPI_Waitall(try requestCount(), &requests, &statuses)
-      try check(code, statuses, "MPI_Waitall")
-    }
+    let code = MPI_Waitall(try requestCount(), &requests, &statuses)
+    try check(code, statuses, "MPI_Waitall")
     try finish(statuses)
+  }
+
+  /// Looks again and again: inside of `MPI_Waitall` nobody sees who of several ranks is late.
+  private func waitForSeveral() throws(Failure) {
+    communicator.waits.begin(.messages)
+    var told = Stopwatch()
+    while try !isDone() {
+      if told.seconds > 0.5 {
+        communicator.waits.found(place: "", missing: try missingRanks())
+        told = Stopwatch()
+      }
+      // More ranks than cores: whoever is waited for may need this one.
+      sched_yield()
+    }
   }
 
   func missingRanks() throws(Failure) -> [Int] {

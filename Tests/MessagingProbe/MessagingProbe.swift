@@ -10,7 +10,8 @@ import Tensors
 /// the job with exit code 80 while the others wait; `truncate` receives less than is sent, from the
 /// opposite rank (with one rank: itself); `different CALL CALL` lets rank 0 do the first and the
 /// others the second; `sparse` looks at memory nobody touched; `room` shares more than there is;
-/// `unfinished` forgets a transfer; `loop SECONDS` sums until then; `cost` measures.
+/// `unfinished` forgets a transfer; `late` lets rank 0 wait for all others, of whom the last comes
+/// late, and prints what it says about that; `loop SECONDS` sums until then; `cost` measures.
 @main struct MessagingProbe {
   static func main() {
     var communicator: (any Communicator)?
@@ -64,11 +65,25 @@ import Tensors
       let room = FloatBuffer(count: 1)
       let peer = communicator.size - 1 - communicator.rank
       _ = try communicator.start([.receive(into: room.view, from: peer)], channel: 1)
+    case "late": try waitForAll(communicator)
     case "loop": try sumFor(seconds: arguments.dropFirst().first, communicator)
     case "cost": try measure(communicator)
     default:
       throw Failure(.usage, "MessagingProbe: expected a mode, found \(arguments)")
     }
+  }
+
+  /// Rank 0 speaks up after two seconds; the last rank sends after five.
+  private static func waitForAll(_ communicator: any Communicator) throws(Failure) {
+    let room = FloatBuffer(count: communicator.size)
+    let last = communicator.size - 1
+    guard communicator.rank == 0 else {
+      if communicator.rank == last { Thread.sleep(forTimeInterval: 5) }
+      return try communicator.exchange([.send(room.view[0..<1], to: 0)])
+    }
+    communicator.waits.start(limitSeconds: 2) { line, _ in say(line) }
+    try communicator.exchange(
+      (1...last).map { .receive(into: room.view[$0..<$0 + 1], from: $0) })
   }
 
   static func say(_ text: String) { FileHandle.standardOutput.write(Data((text + "\n").utf8)) }

@@ -61,6 +61,15 @@ import Testing
     }
   }
 
+  /// Two messages are awaited at once and one of them has come.
+  @Test func aLongWaitNamesOnlyWhoIsLate() throws {
+    let outcome = try Probe.mpirun(3, ["late"])
+    #expect(outcome.exitCode == 0, "\(outcome.error)")
+    #expect(
+      outcome.output
+        == "rank 0, step 0: has waited 2 s for messages: rank 2 has not arrived\n")
+  }
+
   @Test func aForgottenTransferIsAnError() throws {
     let outcome = try Probe.mpirun(2, ["unfinished"])
     #expect(outcome.exitCode == 70)

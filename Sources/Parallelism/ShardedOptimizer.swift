@@ -12,7 +12,7 @@ package final class ShardedOptimizer {
     package let gradientNorm: Double
     /// What the gradient was multiplied by; 1 without clipping.
     package let clipScale: Double
-    /// False when the gradient was not finite; weights and moments are then as before.
+    /// False when the gradient was not finite or too large; weights and moments are then as before.
     package let isUpdated: Bool
   }
 
@@ -37,6 +37,10 @@ package final class ShardedOptimizer {
   private let owners: [(rank: Int, span: Range<Int>)]
   private let firstMoment: FloatBuffer
   private let secondMoment: FloatBuffer
+
+  /// No element exceeds the norm, so below this each square is at most 2^126, far from where the
+  /// kernel's Float ends: an infinite second moment would hold its weight still for good.
+  private static let normLimit = 0x1p63
 
   /// - Parameters:
   ///   - usersOfSection: the stages that compute with the weights of a section.
@@ -77,10 +81,11 @@ package final class ShardedOptimizer {
 
   /// Updates the weights everywhere from the sums the owners hold.
   ///
-  /// The update waits for the norm of the whole gradient: a value that is not finite anywhere must
-  /// stop it on every rank, before a single weight has changed.
+  /// The update waits for the norm of the whole gradient: a value that is not finite anywhere, or
+  /// whose square might not be, must stop it on every rank, before a single weight has changed.
   ///
-  /// Collective. Writes: all weights and the own moments, or nothing if any gradient is not finite.
+  /// Collective. Writes: all weights and the own moments, or nothing if any gradient is not finite
+  /// or the norm after clipping is `normLimit` or more.
   /// - Parameters:
   ///   - gradient: the sum of all lanes over one of the own spans.
   ///   - chunkSums: its sums of squares by chunk, over all own spans in order.
@@ -90,10 +95,10 @@ package final class ShardedOptimizer {
     learningRate: Double
   ) throws(Failure) -> Outcome {
     let norm = GradientClipping.norm(chunkSums: try sumsInOrder(chunkSums))
-    guard norm.isFinite else {
+    let scale = GradientClipping.scale(norm: norm, limit: clipNorm)
+    guard norm.isFinite, norm * scale < Self.normLimit else {
       return Outcome(gradientNorm: norm, clipScale: 1, isUpdated: false)
     }
-    let scale = GradientClipping.scale(norm: norm, limit: clipNorm)
     try spread.begin(weights)
     for part in owned {
       let moments = part.offset..<part.offset + part.span.count

@@ -33,11 +33,23 @@ import Testing
     var bucketCount = 20_000
     var steps = 3
     var clipNorm = 1.0
-    var poison: (step: Int, lane: Int)?
+    var poison: Poison?
 
     var parameterCount: Int { sections[sections.count - 1].upperBound }
     var ranks: Int { nodeSizes.reduce(0, +) }
     func stage(of section: Int) -> Int { section * stages / sections.count }
+  }
+
+  /// One bad element in a lane of a step.
+  private struct Poison: Sendable {
+    var step: Int
+    var lane: Int
+    var value: Float
+
+    /// Whether no update may come of it; clipping makes a large gradient a good one.
+    func spoils(_ step: Int, clipNorm: Double) -> Bool {
+      step == self.step && (!value.isFinite || clipNorm == 0)
+    }
   }
 
   private static let random = RandomStream(seed: 21, purpose: .synthesis, site: 7)
@@ -109,7 +121,9 @@ import Testing
         for part in layout.parts.indices {
           let gradient = layout.gradient(of: lane, part: part, in: memory)
           fill(gradient, weights: weights, step: step, lane: lane)
-          if let poison = job.poison, poison == (step, lane) { gradient.vector.base[3] = .nan }
+          if let poison = job.poison, poison.step == step, poison.lane == lane {
+            gradient.vector.base[3] = poison.value
+          }
           layout.complete(lane, layout.parts[part].parameters, in: memory)
         }
       }
@@ -118,7 +132,8 @@ import Testing
       let outcome = try optimizer.step(
         weights: weights, gradient: exchange.gradient, chunkSums: exchange.chunkSums, step: step,
         learningRate: 0.01)
-      #expect(outcome.isUpdated == (job.poison?.step != step))
+      let isSpoiled = job.poison?.spoils(step, clipNorm: job.clipNorm) ?? false
+      #expect(outcome.isUpdated == !isSpoiled)
       if outcome.isUpdated { result.norms.append(outcome.gradientNorm.bitPattern) }
       result.scales.append(outcome.clipScale.bitPattern)
     }
@@ -197,13 +212,27 @@ import Testing
     #expect(differing.count > 100)
   }
 
-  @Test(arguments: [[1], [2], [1, 1], [2, 1]])
-  func aBadGradientStopsTheUpdateEverywhere(nodeSizes: [Int]) throws {
-    let lastLane = 7
-    let before = try train(Job(nodeSizes: [1], steps: 1))
-    let poisoned = Job(nodeSizes: nodeSizes, steps: 2, poison: (2, lastLane))
-    let after = try train(poisoned)
+  private static let lastLane = 7
+
+  /// The square of 1e20 is no number of 32 bits: the second moment would be infinite for good.
+  @Test(arguments: [[1], [2], [1, 1], [2, 1]], [Float.nan, .infinity, 1e20])
+  func aBadGradientStopsTheUpdateEverywhere(nodeSizes: [Int], value: Float) throws {
+    let clipNorm = value.isFinite ? 0.0 : 1.0
+    let before = try train(Job(nodeSizes: [1], steps: 1, clipNorm: clipNorm))
+    let after = try train(
+      Job(
+        nodeSizes: nodeSizes, steps: 2, clipNorm: clipNorm,
+        poison: Poison(step: 2, lane: Self.lastLane, value: value)))
     #expect(after.weights == before.weights && after.moments == before.moments)
+  }
+
+  @Test func aLargeGradientThatIsClippedIsAnUpdate() throws {
+    let result = try train(
+      Job(nodeSizes: [2], steps: 2, poison: Poison(step: 2, lane: Self.lastLane, value: 1e20)))
+    #expect(result.norms.count == 2)
+    for bits in result.moments + [result.weights] {
+      #expect(bits.allSatisfy { Float(bitPattern: $0).isFinite })
+    }
   }
 
   @Test func clippingLimitsTheNorm() throws {

@@ -5,8 +5,8 @@ import Tensors
 /// that would be a hang, or a wrong result, becomes a sentence that names it.
 ///
 /// What is collective over a node is compared over the job, but for counts, which nodes need not
-/// have in common. Cost: an exchange of the call's text a
-/// call; `start` and `exchange` are not collective and pass through.
+/// have in common. Cost: an exchange of the call's text a call; `start`, `exchange` and
+/// `moveMessagesOn` are not collective and pass through.
 /// Throws: `Failure` (.outOfLockstep), on every rank, where calls differ.
 package final class CheckedCommunicator: Communicator {
   private let base: any Communicator

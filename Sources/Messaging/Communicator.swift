@@ -4,7 +4,8 @@ import Tensors
 /// What the ranks of a job do together.
 ///
 /// Collective: every rank calls the same operations in the same order; only `rank`, `size`,
-/// `hostName`, `nodes`, `waits`, `start`, `exchange` and `abort` are a rank's own.
+/// `hostName`, `nodes`, `waits`, `start`, `exchange`, `moveMessagesOn` and `abort` are a rank's
+/// own.
 /// Throws: `Failure` (.internal) with operation, rank and reason. Which peers completed is unknown
 /// afterwards, so nothing but `abort` makes sense.
 package protocol Communicator: AnyObject {

@@ -7,8 +7,8 @@ import Tensors
 /// run on.
 ///
 /// It is stricter than MPI: a send waits until it is received, lengths must agree, ranks that call
-/// different operations are told so, and when all ranks wait for each other they all throw. What is
-/// collective over a node is here collective over the job.
+/// different operations are told so, and when all ranks wait for each other they all throw. Sharing
+/// memory or counters with a node is here collective over the job.
 package final class ThreadedCommunicator: Communicator {
   package let rank: Int
   package var size: Int { group.size }

@@ -9,7 +9,8 @@ package enum Transfer {
 
 /// Transfers on their way.
 ///
-/// Every call that waits for messages moves all of a rank's transfers on, not only its own.
+/// Every call of a communicator that waits for messages moves on all transfers that this rank has
+/// started there, not only its own; calls of `NodeMailboxes` do so for those of the mailboxes.
 package protocol PendingTransfers: AnyObject {
   /// True once all are complete: what was sent may be overwritten, what was received may be read.
   func isDone() throws(Failure) -> Bool

@@ -1,4 +1,5 @@
 import Core
+import Foundation
 import Messaging
 import Models
 
@@ -54,7 +55,8 @@ final class StageMessages {
     }
     if let pending = try mailboxes.start(transfers, channel: channel.number) { return pending }
     return DistantTransfers(
-      try communicator.start(transfers, channel: channel.number), beside: mailboxes)
+      try communicator.start(transfers, channel: channel.number), beside: mailboxes,
+      waits: communicator.waits)
   }
 
   /// Of all replicas, in an order all ranks agree on.
@@ -92,10 +94,14 @@ final class StageMessages {
 private final class DistantTransfers: PendingTransfers {
   private let transfers: any PendingTransfers
   private let mailboxes: NodeMailboxes
+  private let waits: WaitWatch
 
-  init(_ transfers: any PendingTransfers, beside mailboxes: NodeMailboxes) {
+  init(
+    _ transfers: any PendingTransfers, beside mailboxes: NodeMailboxes, waits: WaitWatch
+  ) {
     self.transfers = transfers
     self.mailboxes = mailboxes
+    self.waits = waits
   }
 
   func isDone() throws(Failure) -> Bool {
@@ -104,8 +110,13 @@ private final class DistantTransfers: PendingTransfers {
   }
 
   func wait() throws(Failure) {
-    // Whoever is to answer may itself wait for what still has no room in a mailbox.
-    while try mailboxes.moveOn(), try !transfers.isDone() {}
+    if try mailboxes.moveOn(), try !transfers.isDone() {
+      let missing = try transfers.missingRanks()
+      waits.begin(.messages, missing.count == 1 ? missing[0] : nil)
+      defer { waits.end() }
+      // Whoever is to answer may itself wait for what still has no room in a mailbox.
+      while try mailboxes.moveOn(), try !transfers.isDone() { sched_yield() }
+    }
     try transfers.wait()
   }
 

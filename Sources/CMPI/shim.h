@@ -9,16 +9,12 @@ static inline MPI_Info lockstep_mpi_info_null(void) { return MPI_INFO_NULL; }
 static inline void *lockstep_mpi_in_place(void) { return MPI_IN_PLACE; }
 static inline MPI_Datatype lockstep_mpi_byte(void) { return MPI_BYTE; }
 static inline MPI_Datatype lockstep_mpi_float(void) { return MPI_FLOAT; }
-static inline MPI_Datatype lockstep_mpi_double(void) { return MPI_DOUBLE; }
 static inline MPI_Datatype lockstep_mpi_uint64(void) { return MPI_UINT64_T; }
 static inline MPI_Datatype lockstep_mpi_int64(void) { return MPI_INT64_T; }
 static inline MPI_Datatype lockstep_mpi_int32(void) { return MPI_INT32_T; }
 static inline MPI_Op lockstep_mpi_bor(void) { return MPI_BOR; }
-static inline MPI_Op lockstep_mpi_max(void) { return MPI_MAX; }
 static inline MPI_Op lockstep_mpi_sum(void) { return MPI_SUM; }
 static inline MPI_Errhandler lockstep_mpi_errors_return(void) { return MPI_ERRORS_RETURN; }
-static inline MPI_Status *lockstep_mpi_statuses_ignore(void) { return MPI_STATUSES_IGNORE; }
 static inline MPI_Status *lockstep_mpi_status_ignore(void) { return MPI_STATUS_IGNORE; }
-static inline MPI_Request lockstep_mpi_request_null(void) { return MPI_REQUEST_NULL; }
 static inline int lockstep_mpi_errors_in_status(void) { return MPI_ERR_IN_STATUS; }
 static inline int lockstep_mpi_pending(void) { return MPI_ERR_PENDING; }

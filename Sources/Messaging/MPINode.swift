@@ -52,7 +52,7 @@ extension MPICommunicator {
     for (place, other) in ranks.enumerated() {
       vectors[other] = try part(place, of: window, count: counts[place])
     }
-    return NodeMemory(vectors: vectors, byteCount: byteCount)
+    return NodeMemory(vectors: vectors)
   }
 
   package func shareNodeCounters(count: Int) throws(Failure) -> NodeCounters {

@@ -4,21 +4,17 @@ import Tensors
 ///
 /// The communicator that made it frees it in `finish`: no vector may be used afterwards.
 package final class NodeMemory: Sendable {
-  /// What all parts take, rounded up to pages.
-  package let byteCount: Int
   private let vectors: [Int: Vector]
   /// What the vectors lie in, where it is not MPI's.
   private let buffers: [NodeBuffer]
 
-  init(vectors: [Int: Vector], byteCount: Int) {
+  init(vectors: [Int: Vector]) {
     self.vectors = vectors
-    self.byteCount = byteCount
     buffers = []
   }
 
   init(buffers: [Int: NodeBuffer]) {
     vectors = buffers.mapValues { $0.floats.view }
-    byteCount = buffers.values.reduce(0) { $0 + Pages.roundUp($1.floats.count * 4) }
     self.buffers = Array(buffers.values)
   }
 

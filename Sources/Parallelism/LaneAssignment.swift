@@ -33,15 +33,6 @@ package struct LaneAssignment: Sendable, Equatable {
     precondition(0..<replicas ~= replica, "replica \(replica) does not exist")
     return equalShare(of: lanes, part: replica, parts: replicas)
   }
-
-  /// The replica that computes a lane.
-  package func replica(of lane: Int) -> Int {
-    precondition(0..<lanes ~= lane, "lane \(lane) does not exist")
-    let larger = lanes % replicas
-    let share = lanes / replicas
-    let inLarger = larger * (share + 1)
-    return lane < inLarger ? lane / (share + 1) : larger + (lane - inLarger) / share
-  }
 }
 
 /// Part `part` of `count` things cut into contiguous parts as equal as possible, larger ones first.

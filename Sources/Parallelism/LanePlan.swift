@@ -20,7 +20,7 @@ package struct LanePlan: Sendable, Equatable {
   package let openLanes: Int
   /// How many gradients are held at most.
   package let slotCount: Int
-  /// The canonical nodes of the lanes, left to right.
+  /// The canonical nodes of the lanes, the fewest that make them up, left to right.
   package let nodes: [PlacedNode]
   private let slots: [Int]
   private let merges: [[Merge]]

@@ -22,24 +22,6 @@ package enum LaneTree {
     }
   }
 
-  /// The fewest nodes that make up a contiguous range of lanes, left to right.
-  package static func canonicalNodes(_ lanes: Range<Int>) -> [Node] {
-    var counter = LaneCounter<Void>()
-    for lane in lanes { counter.push(Node(lane: lane), (), merge: { _, _, _ in }) }
-    return counter.entries.map(\.node)
-  }
-
-  /// The most partial sums that are held at once while the lanes of a range arrive in order.
-  package static func peakNodeCount(_ lanes: Range<Int>) -> Int {
-    var counter = LaneCounter<Void>()
-    var peak = 0
-    for lane in lanes {
-      peak = max(peak, counter.entries.count + 1)
-      counter.push(Node(lane: lane), (), merge: { _, _, _ in })
-    }
-    return peak
-  }
-
   /// The sum of one value a lane, all lanes in order.
   package static func sum(_ values: [Double]) -> Double {
     var counter = LaneCounter<Double>()

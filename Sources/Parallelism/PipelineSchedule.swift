@@ -111,19 +111,6 @@ package struct PipelineSchedule: Sendable, Equatable {
 
   package func lane(of microBatch: Int) -> Int { microBatch / microBatchesPerLane }
 
-  /// The stage that an instruction sends to or receives from; nil for work on the stage itself and
-  /// for `collectTokenGradients`, which has several (`tokenGradientSenders`).
-  package func peer(of instruction: Instruction) -> Int? {
-    switch instruction {
-    case .receiveActivation(_, let chunk), .sendGradient(_, let chunk):
-      placement.previousStage(of: chunk)
-    case .sendActivation(_, let chunk), .receiveGradient(_, let chunk):
-      placement.nextStage(of: chunk)
-    case .sendTokenGradients: placement.lastStage
-    case .forward, .backward, .collectTokenGradients: nil
-    }
-  }
-
   /// The token chunks on other stages than the last: they send one message a micro-batch.
   package var tokenGradientSenders: [Int] {
     tokenChunks.filter { placement.stage(of: $0) != placement.lastStage }
@@ -133,20 +120,14 @@ package struct PipelineSchedule: Sendable, Equatable {
 // MARK: What a schedule holds at once
 
 extension PipelineSchedule {
-  /// The most activations a stage holds at once, each of one micro-batch in one chunk: the arenas
-  /// it needs.
+  /// The most activations of a chunk that are held at once, each of one micro-batch: the arenas it
+  /// needs.
   ///
-  /// One stage: 1 a chunk. 1F1B: min(stages - stage, micro-batches). GPipe: all. Interleaved: at
-  /// most 2 (stages - 1 - stage) + (chunks a stage - 1) stages + 1. Evaluation: 1.
-  package func inFlight(stage: Int) -> Int { peakInFlight(stage: stage) { _ in true } }
-
-  /// The same for one chunk, where the chunks of a stage have arenas of their own sizes.
+  /// One stage: 1. 1F1B: min(stages - stage, micro-batches). GPipe: all. Interleaved: over all
+  /// chunks of a stage at most 2 (stages - 1 - stage) + (chunks a stage - 1) stages + 1.
+  /// Evaluation: 1.
   package func inFlight(chunk: Int) -> Int {
-    peakInFlight(stage: placement.stage(of: chunk)) { $0 == chunk }
-  }
-
-  private func peakInFlight(stage: Int, where isCounted: (_ chunk: Int) -> Bool) -> Int {
-    let passes = order.passes[stage].filter { isCounted($0.chunk) }
+    let passes = order.passes[placement.stage(of: chunk)].filter { $0.chunk == chunk }
     // Without a backward pass nothing is kept.
     guard passes.contains(where: { $0.direction == .backward }) else { return 1 }
     return peak(passes) { $0.direction == .forward ? 1 : -1 }

@@ -10,8 +10,6 @@ package final class ShardedOptimizer {
   package struct Outcome: Sendable, Equatable {
     /// The norm of the whole gradient before clipping.
     package let gradientNorm: Double
-    /// What the gradient was multiplied by; 1 without clipping.
-    package let clipScale: Double
     /// False when the gradient was not finite or too large; weights and moments are then as before.
     package let isUpdated: Bool
   }
@@ -97,7 +95,7 @@ package final class ShardedOptimizer {
     let norm = GradientClipping.norm(chunkSums: try sumsInOrder(chunkSums))
     let scale = GradientClipping.scale(norm: norm, limit: clipNorm)
     guard norm.isFinite, norm * scale < Self.normLimit else {
-      return Outcome(gradientNorm: norm, clipScale: 1, isUpdated: false)
+      return Outcome(gradientNorm: norm, isUpdated: false)
     }
     try spread.begin(weights)
     for part in owned {
@@ -110,7 +108,7 @@ package final class ShardedOptimizer {
     }
     FaultPoint.update.reached(step: step)
     try spread.finish()
-    return Outcome(gradientNorm: norm, clipScale: scale, isUpdated: true)
+    return Outcome(gradientNorm: norm, isUpdated: true)
   }
 
   /// A moment of one of the owned spans.

@@ -105,13 +105,6 @@ package struct StagePartition: Sendable, Equatable {
     }
   }
 
-  /// The whole cut on one line: "stage 0: encoder 0-2 (48 %) | stage 1: decoder 0-2 (52 %)".
-  package func summary(encoderBlocks: Int) -> String {
-    stageDescriptions(encoderBlocks: encoderBlocks).enumerated()
-      .map { "stage \($0): \($1)" }
-      .joined(separator: " | ")
-  }
-
   private static func name(of blocks: Range<Int>, encoderBlocks: Int) -> String {
     let encoder = min(blocks.lowerBound, encoderBlocks)..<min(blocks.upperBound, encoderBlocks)
     let decoder = max(blocks.lowerBound, encoderBlocks)..<max(blocks.upperBound, encoderBlocks)

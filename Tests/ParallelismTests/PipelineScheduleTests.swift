@@ -31,7 +31,6 @@ func withEverySchedule(
       let place = schedule.placement
       let name: Comment =
         "\(kind) \(place) \(schedule.microBatches) \(schedule.microBatchesPerLane)"
-      #expect(outcome.inFlight == (0..<stages).map { schedule.inFlight(stage: $0) }, name)
       #expect(
         outcome.inFlightOfChunk == (0..<place.chunkCount).map { schedule.inFlight(chunk: $0) }, name
       )
@@ -43,8 +42,8 @@ func withEverySchedule(
   @Test(arguments: 1...8) func activationsInFlightKeepTheBoundOfTheirSchedule(stages: Int) throws {
     try withEverySchedule(stages: stages) { schedule, kind in
       let (microBatches, chunks) = (schedule.microBatches, schedule.placement.chunksPerStage)
-      for stage in 0..<stages {
-        let inFlight = schedule.inFlight(stage: stage)
+      let outcome = try ScheduleSimulator(schedule).run()
+      for (stage, inFlight) in outcome.inFlight.enumerated() {
         let behind = stages - 1 - stage
         switch kind {
         case .gpipe: #expect(inFlight == (stages == 1 ? 1 : microBatches))
@@ -75,7 +74,8 @@ func withEverySchedule(
     }
   }
 
-  /// Of equally fast stages: idle share (p - 1) / (v m + p - 1), v = 1 where a stage has one chunk.
+  /// Of equally fast stages: idle share (p - 1) / (v m + p - 1), v = 1 where a stage has one chunk,
+  /// of a step in which each stage works 3 v m.
   @Test(arguments: 1...8) func theBubbleIsThatOfTheory(stages: Int) throws {
     try withEverySchedule(stages: stages) { schedule, kind in
       let chunks = schedule.placement.chunksPerStage
@@ -84,8 +84,6 @@ func withEverySchedule(
       let slots = chunks * microBatches + stages - 1
       if chunks == 1 || microBatches.isMultiple(of: stages) {
         #expect(outcome.makespan == 3 * slots)
-        let theory = Double(stages - 1) / Double(slots)
-        #expect(abs(PipelineTimeline(schedule).bubbleFraction - theory) < 1e-12)
       } else {
         // No longer than with the last group filled up.
         let groups = (microBatches + stages - 1) / stages
@@ -110,7 +108,9 @@ func withEverySchedule(
       }
       #expect(outcome.stalledForTokens == 0)
       #expect(outcome.openLanes == schedule.openLanes)
-      #expect(outcome.inFlight == (0..<stages).map { schedule.inFlight(stage: $0) })
+      #expect(
+        outcome.inFlightOfChunk
+          == (0..<schedule.placement.chunkCount).map { schedule.inFlight(chunk: $0) })
     }
   }
 
@@ -120,7 +120,7 @@ func withEverySchedule(
       let schedule = PipelineSchedule.evaluation(placement: placement, microBatches: microBatches)
       let outcome = try ScheduleSimulator(schedule).run()
       #expect(outcome.inFlight == Array(repeating: 1, count: stages))
-      #expect((0..<stages).allSatisfy { schedule.inFlight(stage: $0) == 1 })
+      #expect((0..<placement.chunkCount).allSatisfy { schedule.inFlight(chunk: $0) == 1 })
       #expect(outcome.openLanes == 0 && schedule.openLanes == 0)
       if chunks == 1 { #expect(outcome.makespan == microBatches + stages - 1) }
     }
@@ -182,23 +182,23 @@ func withEverySchedule(
       targetEmbeddingChunk: placement.lastChunk)
     for (stage, instructions) in schedule.instructions.enumerated() {
       for instruction in instructions {
-        let other: PipelineSchedule.Instruction? =
-          switch instruction {
-          case .sendActivation(let microBatch, let chunk):
-            .receiveActivation(microBatch: microBatch, chunk: chunk + 1)
-          case .sendGradient(let microBatch, let chunk):
-            .receiveGradient(microBatch: microBatch, chunk: chunk - 1)
-          default: nil
-          }
-        guard let other else { continue }
-        let peer = try #require(schedule.peer(of: instruction))
-        #expect(peer != stage)
-        #expect(schedule.instructions[peer].contains(other))
-        #expect(schedule.peer(of: other) == stage)
+        let other: PipelineSchedule.Instruction
+        let peer: Int?
+        switch instruction {
+        case .sendActivation(let microBatch, let chunk):
+          other = .receiveActivation(microBatch: microBatch, chunk: chunk + 1)
+          peer = placement.nextStage(of: chunk)
+          #expect(placement.previousStage(of: chunk + 1) == stage)
+        case .sendGradient(let microBatch, let chunk):
+          other = .receiveGradient(microBatch: microBatch, chunk: chunk - 1)
+          peer = placement.previousStage(of: chunk)
+          #expect(placement.nextStage(of: chunk - 1) == stage)
+        default: continue
+        }
+        let receiver = try #require(peer)
+        #expect(receiver != stage && schedule.instructions[receiver].contains(other))
       }
     }
-    #expect(schedule.peer(of: .forward(microBatch: 0, chunk: 0)) == nil)
-    #expect(schedule.peer(of: .sendTokenGradients(microBatch: 0, chunk: 0)) == stages - 1)
     #expect(schedule.tokenGradientSenders == [0])
   }
 

@@ -101,7 +101,7 @@ import Testing
       simulator.instructions[2].firstIndex(of: .forward(microBatch: 1, chunk: 2)))
     simulator.instructions[2].insert(contentsOf: work, at: forward + 1)
     let outcome = try simulator.run()
-    #expect(outcome.inFlight[2] == schedule.inFlight(stage: 2) + 1)
+    #expect(outcome.inFlight[2] == schedule.inFlight(chunk: 2) + 1)
     #expect(outcome.makespan > PipelineTimeline(schedule).makespan)
   }
 

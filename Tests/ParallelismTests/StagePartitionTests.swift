@@ -64,24 +64,21 @@ import Testing
 
   @Test func theBannerNamesEncoderAndDecoderLayers() throws {
     let costs = [2, 2, 2, 3, 3, 4]
-    func summary(_ stageBlocks: [Int], stages: Int, chunks: Int = 1) throws -> String {
+    func descriptions(_ stageBlocks: [Int], stages: Int, chunks: Int = 1) throws -> [String] {
       try StagePartition(
         blockCosts: costs, stageBlocks: stageBlocks,
         placement: ChunkPlacement(stages: stages, chunksPerStage: chunks)
-      ).summary(encoderBlocks: 3)
+      ).stageDescriptions(encoderBlocks: 3)
     }
     #expect(
-      try summary([3, 3], stages: 2)
-        == "stage 0: encoder 0-2 (38 %) | stage 1: decoder 0-2 (63 %)")
+      try descriptions([3, 3], stages: 2) == ["encoder 0-2 (38 %)", "decoder 0-2 (63 %)"])
     #expect(
-      try summary([1, 3, 2], stages: 3)
-        == "stage 0: encoder 0 (13 %) | stage 1: encoder 1-2, decoder 0 (44 %) | "
-        + "stage 2: decoder 1-2 (44 %)")
+      try descriptions([1, 3, 2], stages: 3)
+        == ["encoder 0 (13 %)", "encoder 1-2, decoder 0 (44 %)", "decoder 1-2 (44 %)"])
     #expect(
-      try summary([1, 2, 1, 2], stages: 2, chunks: 2)
-        == "stage 0: encoder 0 + decoder 0 (31 %) | "
-        + "stage 1: encoder 1-2 + decoder 1-2 (69 %)")
-    #expect(try summary([6], stages: 1) == "stage 0: encoder 0-2, decoder 0-2 (100 %)")
+      try descriptions([1, 2, 1, 2], stages: 2, chunks: 2)
+        == ["encoder 0 + decoder 0 (31 %)", "encoder 1-2 + decoder 1-2 (69 %)"])
+    #expect(try descriptions([6], stages: 1) == ["encoder 0-2, decoder 0-2 (100 %)"])
   }
 
   @Test func aWantedCutIsTaken() throws {

@@ -1,18 +1,20 @@
+import Parallelism
+
 /// When each pass of a schedule runs, if passes take fixed times and messages none.
-package struct PipelineTimeline: Sendable {
-  package struct Entry: Sendable, Equatable {
-    package let pass: PipelinePass
-    package let start: Int
-    package let end: Int
+struct PipelineTimeline {
+  struct Entry {
+    let pass: PipelinePass
+    let start: Int
+    let end: Int
   }
 
   /// The passes of each stage.
-  package let entries: [[Entry]]
+  let entries: [[Entry]]
   private let placement: ChunkPlacement
   private let microBatches: Int
 
   /// - Parameter forwardTime: of a pass through one chunk.
-  package init(_ schedule: PipelineSchedule, forwardTime: Int = 1, backwardTime: Int = 2) {
+  init(_ schedule: PipelineSchedule, forwardTime: Int = 1, backwardTime: Int = 2) {
     let order = schedule.order
     var entries = [[Entry]](repeating: [], count: schedule.placement.stages)
     var ends: [PipelinePass: Int] = [:]
@@ -29,22 +31,13 @@ package struct PipelineTimeline: Sendable {
   }
 
   /// When the last pass ends.
-  package var makespan: Int { entries.compactMap { $0.last?.end }.max() ?? 0 }
-
-  /// The share of all stages' time in which they wait, 0..<1.
-  ///
-  /// With equal times on all stages, p stages, m micro-batches and v chunks a stage: GPipe and 1F1B
-  /// (p - 1) / (m + p - 1); interleaved, with m a multiple of p, (p - 1) / (v m + p - 1).
-  package var bubbleFraction: Double {
-    let busy = entries.joined().reduce(0) { $0 + $1.end - $1.start }
-    return 1 - Double(busy) / Double(makespan * placement.stages)
-  }
+  var makespan: Int { entries.compactMap { $0.last?.end }.max() ?? 0 }
 
   /// The schedule in characters, a line for each stage, time from left to right.
   ///
   /// `3>` is the forward pass of micro-batch 3, `<3--` its backward pass, twice as long for twice
   /// the time; dots are waiting. With several chunks a stage, letters name them: `3b>`.
-  package func drawing() -> String {
+  func drawing() -> String {
     let cell = label(PipelinePass(.forward, microBatch: microBatches - 1, chunk: 0)).count + 1
     let nameWidth = "\(placement.lastStage)".count
     return entries.enumerated().map { stage, entries in

@@ -38,8 +38,6 @@ package struct ExchangeGroup: Sendable, Equatable {
   /// Which part of a span a replica takes care of for its node.
   func share(of span: Range<Int>, for replica: Int) -> Range<Int> {
     let members = nodes[node(of: replica)]
-    let part = equalShare(
-      of: span.count, part: replica - members.lowerBound, parts: members.count)
-    return span.lowerBound + part.lowerBound..<span.lowerBound + part.upperBound
+    return equalShare(of: span, part: replica - members.lowerBound, parts: members.count)
   }
 }

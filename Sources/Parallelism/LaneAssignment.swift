@@ -42,3 +42,9 @@ func equalShare(of count: Int, part: Int, parts: Int) -> Range<Int> {
   let start = part * share + min(part, larger)
   return start..<start + share + (part < larger ? 1 : 0)
 }
+
+/// The same of the things in a range.
+func equalShare(of range: Range<Int>, part: Int, parts: Int) -> Range<Int> {
+  let share = equalShare(of: range.count, part: part, parts: parts)
+  return range.lowerBound + share.lowerBound..<range.lowerBound + share.upperBound
+}

@@ -30,7 +30,7 @@ package final class WeightSpread {
       guard let place = receivers.firstIndex(of: communicator.rank) else { continue }
       for (replica, span) in bucket.spans.enumerated() {
         let owner = ownership.ranksOfStage[bucket.stage][replica]
-        let part = Self.part(of: span, place, receivers.count)
+        let part = equalShare(of: span, part: place, parts: receivers.count)
         guard nodes.nodeOfRank[owner] != node, !part.isEmpty else { continue }
         incoming.append((owner, part))
       }
@@ -57,7 +57,7 @@ package final class WeightSpread {
     for node in 0..<nodes.count where node != own {
       let receivers = Self.receivers(bucket, ownership, usersOfSection[bucket.section], nodes, node)
       for (place, rank) in receivers.enumerated() {
-        let part = Self.part(of: span, place, receivers.count)
+        let part = equalShare(of: span, part: place, parts: receivers.count)
         if !part.isEmpty { transfers.append(.send(weights[part], to: rank)) }
       }
     }
@@ -85,10 +85,5 @@ package final class WeightSpread {
       if !ranks.isEmpty { return ranks }
     }
     return []
-  }
-
-  private static func part(of span: Range<Int>, _ place: Int, _ count: Int) -> Range<Int> {
-    let share = equalShare(of: span.count, part: place, parts: count)
-    return span.lowerBound + share.lowerBound..<span.lowerBound + share.upperBound
   }
 }

@@ -16,28 +16,17 @@ import Testing
 
   @Test func ranksAreTakenNodeByNode() throws {
     let grid = try ProcessGrid(nodeOfRank: [0, 1, 0, 1, 0, 1], stages: 2)
-    #expect(grid.replicas == 3 && grid.nodes == 2 && grid.rankCount == 6)
-    #expect((0..<3).map { grid.ranks(ofReplica: $0) } == [[0, 2], [4, 1], [3, 5]])
+    #expect(grid.replicas == 3)
     #expect((0..<2).map { grid.ranks(ofStage: $0) } == [[0, 4, 3], [2, 1, 5]])
-    #expect((0..<2).map { grid.ranks(onNode: $0) } == [[0, 2, 4], [1, 3, 5]])
     #expect((0..<6).map { grid.replica(of: $0) } == [0, 1, 0, 2, 1, 2])
     #expect((0..<6).map { grid.stage(of: $0) } == [0, 1, 1, 0, 0, 1])
-    #expect(grid.ranks(ofStage: 0, onNode: 0) == [0, 4])
-    #expect(grid.ranks(ofStage: 1, onNode: 1) == [1, 5])
-    #expect(grid.ranks(ofReplica: 1, onNode: 0) == [4])
-    #expect(grid.ranks(ofReplica: 1, onNode: 1) == [1])
-  }
-
-  @Test func aStageMayBeMissingOnANode() throws {
-    let grid = try ProcessGrid(nodeOfRank: [0, 0, 1, 2], stages: 4)
-    #expect(grid.nodes(hostingStage: 0) == [0])
-    #expect(grid.nodes(hostingStage: 3) == [2])
-    #expect((0..<3).map { grid.stages(onNode: $0) } == [[0, 1], [2], [3]])
-    #expect(grid.ranks(ofStage: 0, onNode: 2).isEmpty)
   }
 
   @Test(arguments: 1...6) func everyLayoutIsCutConsistently(ranks: Int) throws {
     for layout in layouts(ranks: ranks) {
+      let nodes = (0...(layout.max() ?? 0)).map { node in
+        layout.indices.filter { layout[$0] == node }
+      }
       for stages in 1...ranks where ranks.isMultiple(of: stages) {
         let grid = try ProcessGrid(nodeOfRank: layout, stages: stages)
         #expect(grid.replicas * grid.stages == ranks)
@@ -46,29 +35,17 @@ import Testing
           for stage in 0..<stages {
             let rank = grid.rank(replica: replica, stage: stage)
             #expect(grid.replica(of: rank) == replica && grid.stage(of: rank) == stage)
+            #expect(grid.ranks(ofStage: stage)[replica] == rank)
             order.append(rank)
           }
         }
         // Node by node, ascending inside a node, each rank once.
-        #expect(
-          order == (0..<grid.nodes).flatMap { node in layout.indices.filter { layout[$0] == node } }
-        )
-        for node in 0..<grid.nodes {
-          let own = grid.ranks(onNode: node)
-          #expect(own == own.sorted() && own.allSatisfy { grid.node(of: $0) == node })
+        #expect(order == nodes.flatMap { $0 })
+        for own in nodes {
           // The replicas of a node are neighbours.
           let replicas = own.map { grid.replica(of: $0) }
           #expect(replicas == replicas.sorted())
           #expect((replicas.last ?? 0) - (replicas.first ?? 0) == Set(replicas).count - 1)
-          #expect(
-            Set((0..<stages).flatMap { grid.ranks(ofStage: $0, onNode: node) }) == Set(own))
-          #expect(
-            (0..<grid.replicas).flatMap { grid.ranks(ofReplica: $0, onNode: node) } == own)
-          for stage in 0..<stages {
-            let hosts = grid.nodes(hostingStage: stage).contains(node)
-            #expect(hosts == !grid.ranks(ofStage: stage, onNode: node).isEmpty)
-            #expect(hosts == grid.stages(onNode: node).contains(stage))
-          }
         }
       }
     }

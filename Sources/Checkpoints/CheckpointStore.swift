@@ -151,28 +151,41 @@ package final class CheckpointStore: Sendable {
   ///
   /// Reports one line for each newer one that does not verify or was saved by a launch that a later
   /// one has overtaken.
-  /// Throws: `Failure` when there are checkpoints and none verifies, or when it cannot be told
-  /// whether there are: starting over silently would throw the run away.
+  /// Throws: `Failure` when there are checkpoints and none verifies (.inputOutput when the disk
+  /// failed to give one of them, else .badData), or when it cannot be told whether there are:
+  /// starting over silently would throw the run away. `Failure(.internal)` when this process lacks
+  /// what it needs to look.
   package func newestVerified(report: (String) -> Void) throws(Failure) -> Checkpoint? {
     let generations = try Generation.preferred(in: folder)
-    var problems: [String] = []
+    var problems: [Failure] = []
     for generation in generations {
       do throws(Failure) {
         let checkpoint = try open(generation)
-        for problem in problems { report(problem + "; falling back to an older checkpoint") }
+        for problem in problems {
+          report(problem.message + "; falling back to an older checkpoint")
+        }
         for other in generations where other.step > generation.step && other.isSuperseded {
           report("\(other.path): a later launch has gone on from an earlier step; not used")
         }
         return checkpoint
       } catch {
-        problems.append(error.message)
+        // Says nothing about the checkpoint, and an older one would throw away steps.
+        if error.exitCode == .internal { throw error }
+        problems.append(error)
       }
     }
     guard let newest = problems.first else { return nil }
+    // A disk may answer the next time, so nobody is told to give the checkpoints up.
+    if let unreadable = problems.first(where: { $0.exitCode == .inputOutput }) {
+      throw Failure(
+        .inputOutput,
+        "\(folder): none of its \(generations.count) checkpoints verifies, and not all could be "
+          + "read (\(unreadable.message))")
+    }
     throw Failure(
       .badData,
-      "\(folder): none of its \(generations.count) checkpoints verifies (the newest: \(newest)); "
-        + "restore one, or move the folder away to start from the beginning")
+      "\(folder): none of its \(generations.count) checkpoints verifies (the newest: "
+        + "\(newest.message)); restore one, or move the folder away to start from the beginning")
   }
 
   /// Opens the newest checkpoints, oldest of them first, e.g. to average them.

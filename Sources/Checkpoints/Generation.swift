@@ -26,7 +26,7 @@ struct Generation {
   /// Those in a folder, the highest step first; none when there is no such folder.
   ///
   /// Throws: `Failure` when it cannot be listed: nobody may take that for a run without
-  /// checkpoints.
+  /// checkpoints. `Failure(.internal)` when this process lacks what it needs to look.
   static func all(in folder: String) throws(Failure) -> [Generation] {
     if FileSystem.isAbsent(folder) { return [] }
     let names: [String]
@@ -35,19 +35,20 @@ struct Generation {
     } catch {
       throw Failure(.inputOutput, error.message)
     }
-    let found: [Generation] = names.compactMap { name in
+    var found: [Generation] = []
+    for name in names {
       guard name.hasPrefix(prefix), let step = Int(name.dropFirst(prefix.count)), step >= 0,
         Generation.name(ofStep: step) == name
-      else { return nil }
+      else { continue }
       let path = folder + "/" + name
       let files = [Format.manifestFile, Format.dataFile].map { path + "/" + $0 }
       // A removal leaves the folder if somebody has put something else into it.
       guard FileSystem.kind(of: path) != .folder || files.contains(where: isThere) else {
-        return nil
+        continue
       }
-      return Generation(
-        step: step, path: path, manifest: try? Manifest(readingFrom: files[0]),
-        isSuperseded: false)
+      found.append(
+        Generation(
+          step: step, path: path, manifest: try readableManifest(files[0]), isSuperseded: false))
     }
     return found.sorted { $0.step > $1.step }
   }
@@ -73,6 +74,15 @@ struct Generation {
   func requireFolder() throws(Failure) {
     guard FileSystem.kind(of: path) == .folder else {
       throw Failure(.badData, "\(path): is not a folder but a link or a file")
+    }
+  }
+
+  private static func readableManifest(_ path: String) throws(Failure) -> Manifest? {
+    do throws(Failure) {
+      return try Manifest(readingFrom: path)
+    } catch {
+      if error.exitCode == .internal { throw error }
+      return nil
     }
   }
 

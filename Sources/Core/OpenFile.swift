@@ -8,7 +8,8 @@ package struct OpenFile: ~Copyable, Sendable {
 
   /// Opens a file for reading.
   ///
-  /// Throws: `Failure` (.missingInput).
+  /// Throws: `Failure` (.missingInput; .inputOutput when the disk fails; .internal when this
+  /// process has no descriptor or no memory left).
   package init(reading path: String) throws(Failure) {
     try self.init(path, O_RDONLY, .missingInput, "open")
   }
@@ -16,7 +17,7 @@ package struct OpenFile: ~Copyable, Sendable {
   /// Opens a regular file for reading; a link, a pipe or a device of that name is refused and
   /// nobody waits for it.
   ///
-  /// Throws: `Failure` (.missingInput, .badData).
+  /// Throws: `Failure` (.badData, and as `init(reading:)`).
   package init(readingRegular path: String) throws(Failure) {
     try self.init(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, .missingInput, "open")
   }
@@ -44,7 +45,7 @@ package struct OpenFile: ~Copyable, Sendable {
       if errno == ELOOP, flags & O_NOFOLLOW != 0 {
         throw Failure(.badData, "\(path): is a link; a regular file was expected")
       }
-      throw FileSystem.failure(exitCode, verb, path)
+      throw FileSystem.failure(OpenFile.exitCode(errno, else: exitCode), verb, path)
     }
     var status = stat()
     if flags & O_NOFOLLOW != 0,
@@ -57,6 +58,16 @@ package struct OpenFile: ~Copyable, Sendable {
     descriptor = opened
   }
 
+  /// What cannot be opened for a reason of the machine's is not missing.
+  private static func exitCode(_ code: Int32, else usual: ExitCode) -> ExitCode {
+    guard usual == .missingInput else { return usual }
+    switch code {
+    case EMFILE, ENFILE, ENOMEM: return .internal
+    case EIO, ESTALE: return .inputOutput
+    default: return usual
+    }
+  }
+
   private init(sharing path: String, _ descriptor: Int32) {
     self.path = path
     self.descriptor = descriptor
@@ -64,10 +75,10 @@ package struct OpenFile: ~Copyable, Sendable {
 
   /// The same open file once more: the same bytes, whatever its name means by now.
   ///
-  /// Throws: `Failure` (.inputOutput).
+  /// Throws: `Failure` (.internal when this process has no descriptor left).
   package func duplicate() throws(Failure) -> OpenFile {
     let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
-    guard copy >= 0 else { throw FileSystem.failure(.inputOutput, "duplicate", path) }
+    guard copy >= 0 else { throw FileSystem.failure(.internal, "duplicate", path) }
     return OpenFile(sharing: path, copy)
   }
 

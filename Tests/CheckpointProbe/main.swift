@@ -5,8 +5,9 @@ import Layers
 import Messaging
 import Tensors
 
-// Usage: CheckpointProbe FOLDER STEP... saves each step as a run of one rank does, then says
-// "saved" or why not; a test traces it and lets its system calls fail.
+// Usage: CheckpointProbe FOLDER STEP... saves each step as a run of one rank does, and says why
+// not; CheckpointProbe FOLDER newest prints the step of the newest checkpoint that verifies. A test
+// traces it and lets its system calls fail.
 
 /// State that tells its step: every element of a vector is the step plus the vector's number.
 private func values(_ step: Int, _ vector: StateVector, count: Int) -> [Float] {
@@ -48,6 +49,16 @@ private func save(_ folder: String, step: Int) throws(Failure) {
 signal(SIGXFSZ, SIG_IGN)
 var code = ExitCode.success
 for argument in CommandLine.arguments.dropFirst(2) {
+  if argument == "newest" {
+    do throws(Failure) {
+      let newest = try CheckpointStore(folder: CommandLine.arguments[1]).newestVerified { _ in }
+      FileHandle.standardOutput.write(Data("\(newest?.header.step ?? -1)\n".utf8))
+    } catch {
+      FileHandle.standardError.write(Data("newest: \(error.message)\n".utf8))
+      code = error.exitCode
+    }
+    continue
+  }
   guard let step = Int(argument) else { exit(ExitCode.usage.rawValue) }
   do throws(Failure) {
     try save(CommandLine.arguments[1], step: step)

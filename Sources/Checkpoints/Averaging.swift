@@ -59,7 +59,7 @@ extension Checkpoint {
         blocks: blocks.sorted { $0.offset < $1.offset })
       try begun.draft.publish(header, manifest, at: path) { () throws(Failure) in }
     } catch {
-      try? FileSystem.remove(begun.draft.folder)
+      try? Draft.clear(begun.draft.folder)
       throw error
     }
     return SavedCheckpoint(

@@ -98,7 +98,7 @@ package final class CheckpointStore: Sendable {
   /// Removes what an abandoned save has written.
   func discard(_ header: CheckpointHeader) {
     // What cannot be removed now is tried again at the next save.
-    try? FileSystem.remove(draftFolder(header))
+    try? Draft.clear(draftFolder(header))
   }
 
   private func draftFolder(_ header: CheckpointHeader) -> String {
@@ -113,8 +113,9 @@ package final class CheckpointStore: Sendable {
     where name.hasPrefix(CheckpointStore.temporaryPrefix) {
       let launch = name.firstMatch(of: /-launch-(\d+)/).flatMap { Int($0.1) }
       guard launch ?? 0 <= incarnation else { continue }
+      let step = name.firstMatch(of: /step-\d+/).map { folder + "/" + $0.0 }
       // What cannot be removed now harms nobody and is tried again at the next save.
-      try? FileSystem.remove(folder + "/" + name)
+      try? Draft.clear(folder + "/" + name, home: step)
     }
   }
 

@@ -93,7 +93,7 @@ struct Skeleton: Sendable {
     layout.count * vectors.count * MemoryLayout<Float>.size + header.embeddedByteCount
   }
 
-  private static let scratchPrefix = "lockstep-skeleton-"
+  static let scratchPrefix = "lockstep-skeleton-"
   /// Its name stands for milliseconds only, unless its process is killed just then.
   private static let leftoverSeconds = 600.0
 

@@ -16,7 +16,13 @@ import Testing
       }
       let checkpoints = try (1...3).map { try Checkpoint.open(store.path(ofStep: $0)) }
       let out = folder + "/average"
-      for _ in 0..<2 { _ = try Checkpoint.average(checkpoints, into: out) }
+      for _ in 0..<2 {
+        _ = try Checkpoint.average(checkpoints, into: out)
+        try FileSystem.writeAtomically([1], to: out + "/notes.txt")
+      }
+      _ = try Checkpoint.average(checkpoints, into: out)
+      #expect(
+        try FileSystem.names(in: out) == ["checkpoint.h5", "manifest.json", "notes.txt"])
       let average = try Checkpoint.open(out)
       try average.requireLayout(layout)
       #expect(!average.hasMoments)

@@ -134,6 +134,33 @@ import Testing
     }
   }
 
+  @Test func whatSomebodyPutIntoAStepsFolderOutlivesItsReplacement() throws {
+    try withTemporaryFolder { folder in
+      let store = CheckpointStore(folder: folder)
+      func save() throws {
+        _ = try store.save(tinyHeader(step: 5), layout: tinyLayout(), from: KnownState())
+      }
+      try save()
+      let path = store.path(ofStep: 5)
+      try FileSystem.createFolder(path + "/plots")
+      for name in ["/notes.txt", "/plots/a.png"] {
+        try FileSystem.writeAtomically([1], to: path + name)
+      }
+      try save()
+      // A writer was killed after the exchange: the old folder has the name of the draft.
+      try FileSystem.createFolder(folder + "/.tmp-step-000000005-launch-1")
+      try FileSystem.writeAtomically(
+        [2], to: folder + "/.tmp-step-000000005-launch-1/late.txt")
+      try save()
+      #expect(
+        try FileSystem.names(in: path)
+          == ["checkpoint.h5", "late.txt", "manifest.json", "notes.txt", "plots"])
+      #expect(try FileSystem.names(in: path + "/plots") == ["a.png"])
+      #expect(try FileSystem.names(in: folder) == ["step-000000005"])
+      _ = try Checkpoint(folder: path)
+    }
+  }
+
   @Test func aForgottenLaunchCannotPublish() throws {
     try withTemporaryFolder { folder in
       let store = CheckpointStore(folder: folder)

@@ -18,13 +18,14 @@ struct Draft: Sendable {
   /// Creates the folder and the file, takes its room from the disk, and writes all that is not a
   /// tensor.
   ///
-  /// Throws: `Failure` (.cannotCreate, .inputOutput); the folder is gone then.
+  /// Throws: `Failure` (.cannotCreate, .inputOutput); the folder is gone then, unless it holds
+  /// something that Lockstep did not write.
   static func begin(
     _ header: CheckpointHeader, layout: ParameterLayout, hasMoments: Bool, at folder: String
   ) throws(Failure) -> (draft: Draft, blocks: [Manifest.Block]) {
     let folder = absolute(folder)
     let vectors = hasMoments ? StateVector.allCases : [.parameters]
-    try FileSystem.remove(folder)
+    try clear(folder)
     try FileSystem.createNewFolder(folder)
     do throws(Failure) {
       let path = folder + "/" + Format.dataFile
@@ -84,8 +85,8 @@ struct Draft: Sendable {
     return try part.finish()
   }
 
-  /// Writes the manifest of the finished file and moves the folder to its place, replacing what is
-  /// there.
+  /// Writes the manifest of the finished file and moves the folder to its place, replacing the
+  /// checkpoint that is there; what else is in that folder moves into the new one.
   ///
   /// Order: `permit` is asked last; manifest, sync, rename of the folder, sync of its parent.
   /// Throws: `Failure`; what was at `path` is untouched, the draft is still there.
@@ -106,7 +107,7 @@ struct Draft: Sendable {
     try permit()
     try FileSystem.exchange(folder, with: path)
     // What was replaced, if anything; a leftover is removed by the next save.
-    try? FileSystem.remove(folder)
+    try? Draft.clear(folder, home: path)
   }
 
   /// Opens the file as a reader will: whatever went wrong while libhdf5 drew it has digests that

@@ -1,0 +1,33 @@
+import Core
+import Foundation
+
+/// What becomes of the folders that saves leave: unfinished drafts, and checkpoints that have been
+/// replaced.
+extension Draft {
+  /// Removes a draft or a replaced checkpoint. Files Lockstep did not write move to `home`, the
+  /// checkpoint that stands now; where that has others of their names, they stay with the folder.
+  ///
+  /// Order: they are moved before anything goes, so that a crash loses none.
+  /// Throws: `Failure` (.missingInput, .inputOutput); what was not yet moved or removed is still
+  /// there.
+  static func clear(_ folder: String, home: String? = nil) throws(Failure) {
+    switch FileSystem.kind(of: folder) {
+    case nil: return
+    case .folder: break
+    default: return try FileSystem.removeFile(folder)
+    }
+    let names = try FileSystem.names(in: folder)
+    if let home, FileSystem.kind(of: home) == .folder {
+      for name in names where !isOurs(name) && FileSystem.kind(of: home + "/" + name) == nil {
+        try FileSystem.rename(folder + "/" + name, to: home + "/" + name)
+      }
+    }
+    for name in names where isOurs(name) { try FileSystem.removeFile(folder + "/" + name) }
+    try FileSystem.removeFolderIfEmpty(folder)
+  }
+
+  private static func isOurs(_ name: String) -> Bool {
+    [Format.dataFile, Format.manifestFile].contains(name)
+      || name.hasPrefix(Format.manifestFile + ".tmp-") || name.hasPrefix(Skeleton.scratchPrefix)
+  }
+}

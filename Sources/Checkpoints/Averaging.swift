@@ -42,6 +42,7 @@ extension Checkpoint {
           .badData, "\(other.path) and \(last.path): have different tokenizers, so no mean")
       }
     }
+    try Draft.settle(path)
     try requireReplaceable(path)
     var header = last.header
     header.provenance["average_of"] = checkpoints.map { "\($0.path) \($0.digest)" }

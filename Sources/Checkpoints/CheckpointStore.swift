@@ -47,8 +47,9 @@ package final class CheckpointStore: Sendable {
   /// Writes, verifies and publishes a checkpoint that this process alone has the values of.
   ///
   /// Throws: `Failure` (.cannotCreate or .inputOutput when the disk fails, .inputOutput also when a
-  /// later launch of the run has saved, or what the source throws); temporaries are gone,
-  /// everything published is untouched.
+  /// later launch of the run has saved, or what the source throws); temporaries are gone and
+  /// everything published is untouched, unless only the last sync failed: then the new checkpoint
+  /// is there, though a crash may still undo it.
   package func save(
     _ header: CheckpointHeader, layout: ParameterLayout, from source: some StateSource,
     hasMoments: Bool = true
@@ -71,7 +72,7 @@ package final class CheckpointStore: Sendable {
     try permit()
     try FileSystem.createFolder(folder)
     try requireNewestLaunch(header)
-    removeTemporaries(ofLaunchesTo: header.incarnation)
+    cleanUp(afterLaunchesTo: header.incarnation)
     return try Draft.begin(
       header, layout: layout, hasMoments: hasMoments, at: draftFolder(header))
   }
@@ -106,15 +107,22 @@ package final class CheckpointStore: Sendable {
       + "-launch-\(header.incarnation)"
   }
 
-  /// What a writer that was killed has left; a launch that is not yet fenced may be writing still,
-  /// so the drafts of later ones stay.
-  private func removeTemporaries(ofLaunchesTo incarnation: Int) {
-    for name in (try? FileSystem.names(in: folder)) ?? []
-    where name.hasPrefix(CheckpointStore.temporaryPrefix) {
+  /// Ends what a writer that was killed has begun; a launch that is not yet fenced may be writing
+  /// still, so the drafts of later ones stay.
+  private func cleanUp(afterLaunchesTo incarnation: Int) {
+    // What cannot be done now harms nobody and is tried again at the next save.
+    let names = (try? FileSystem.names(in: folder)) ?? []
+    for name in names where name.hasSuffix(FileSystem.asideSuffix) {
+      let step = name.dropLast(FileSystem.asideSuffix.count)
+      if step.wholeMatch(of: /step-\d+/) != nil { try? Draft.settle(folder + "/" + step) }
+    }
+    let drafts = names.filter { $0.hasPrefix(CheckpointStore.temporaryPrefix) }
+    // The name may be of what was replaced: before that goes, the disk must have what replaced it.
+    guard !drafts.isEmpty, (try? FileSystem.syncFolder(folder)) != nil else { return }
+    for name in drafts {
       let launch = name.firstMatch(of: /-launch-(\d+)/).flatMap { Int($0.1) }
       guard launch ?? 0 <= incarnation else { continue }
       let step = name.firstMatch(of: /step-\d+/).map { folder + "/" + $0.0 }
-      // What cannot be removed now harms nobody and is tried again at the next save.
       try? Draft.clear(folder + "/" + name, home: step)
     }
   }

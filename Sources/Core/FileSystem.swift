@@ -4,8 +4,9 @@ import Foundation
 package enum FileSystem {
   /// Publishes `bytes` at `path`: writes a neighbour, syncs it, renames it, syncs the folder.
   ///
-  /// Throws: `Failure` (.cannotCreate or .inputOutput); the previous file, if any, is untouched and
-  /// the neighbour is gone.
+  /// Throws: `Failure` (.cannotCreate or .inputOutput); the neighbour is gone and the previous
+  /// file, if any, untouched, unless only the last sync failed: then the new one is there, though a
+  /// crash may still undo it.
   package static func writeAtomically(_ bytes: [UInt8], to path: String) throws(Failure) {
     let temporary = path + ".tmp-\(getpid())"
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
@@ -31,11 +32,18 @@ package enum FileSystem {
   }
 
   /// Renames a file or folder and makes the rename durable.
+  ///
+  /// Throws: `Failure(.inputOutput)` when nothing was renamed, or when it was and a crash may still
+  /// undo it.
   package static func rename(_ old: String, to new: String) throws(Failure) {
+    try move(old, to: new)
+    try syncFolder(parent(of: new))
+  }
+
+  private static func move(_ old: String, to new: String) throws(Failure) {
     guard Foundation.rename(old, new) == 0 else {
       throw failure(.inputOutput, "rename to \(new)", old)
     }
-    try syncFolder(parent(of: new))
   }
 
   /// Makes the names in a folder durable.
@@ -128,23 +136,39 @@ package enum FileSystem {
   }
 
   /// Puts `new` in the place of `old`, whether or not that exists, at once and durably; what was
-  /// there is afterwards found under the name of `new`.
+  /// there is afterwards found under the name of `new`. Both lie in one folder.
+  ///
+  /// Throws: `Failure(.inputOutput)`. What was at `old` is still there or, where `new` is there but
+  /// a crash may undo it, at `aside(of: old)`; it is not under the name of `new`, so that a caller
+  /// who cleans up does not remove it.
   package static func exchange(_ new: String, with old: String) throws(Failure) {
     guard exists(old) else { return try rename(new, to: old) }
+    let (folder, aside) = (parent(of: old), aside(of: old))
     if exchangeNames?(AT_FDCWD, new, AT_FDCWD, old, 1 << 1 /* RENAME_EXCHANGE */) == 0 {
-      return try syncFolder(parent(of: old))
+      do throws(Failure) {
+        try syncFolder(folder)
+      } catch {
+        try move(new, to: aside)
+        throw error
+      }
+      return
     }
     // Some network file systems cannot exchange: then there is a moment without either.
-    let aside = new + ".replaced"
-    try rename(old, to: aside)
+    try move(old, to: aside)
     do throws(Failure) {
-      try rename(new, to: old)
+      try move(new, to: old)
     } catch {
-      try rename(aside, to: old)
+      try move(aside, to: old)
       throw error
     }
+    try syncFolder(folder)
     try rename(aside, to: new)
   }
+
+  /// Where an exchange that ended halfway leaves what was at a path.
+  package static func aside(of path: String) -> String { path + asideSuffix }
+
+  package static let asideSuffix = ".replaced-by-lockstep"
 
   /// renameat2, which Glibc's module map leaves out; nil where the C library has none.
   private static let exchangeNames = dlsym(nil, "renameat2").map {

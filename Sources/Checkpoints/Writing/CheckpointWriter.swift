@@ -19,7 +19,8 @@ package struct SavedCheckpoint: Sendable {
 package enum SaveEvent: Sendable {
   /// The checkpoint is there; what rank 0 knows of it.
   case published(step: Int, SavedCheckpoint?)
-  /// Nothing of it is left, older checkpoints are untouched, training can go on.
+  /// Older checkpoints are untouched, training can go on. Nothing of it is left, unless only the
+  /// last sync failed.
   case failed(step: Int, Failure)
 }
 

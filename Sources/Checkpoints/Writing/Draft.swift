@@ -89,7 +89,8 @@ struct Draft: Sendable {
   /// checkpoint that is there; what else is in that folder moves into the new one.
   ///
   /// Order: `permit` is asked last; manifest, sync, rename of the folder, sync of its parent.
-  /// Throws: `Failure`; what was at `path` is untouched, the draft is still there.
+  /// Throws: `Failure`; what was at `path` is still there or, where the disk failed in the last
+  /// moment, aside until the next save (`settle`), and never under the draft's name.
   func publish(
     _ header: CheckpointHeader, _ manifest: Manifest, at path: String,
     permit: () throws(Failure) -> Void
@@ -106,7 +107,7 @@ struct Draft: Sendable {
     }
     try permit()
     try FileSystem.exchange(folder, with: path)
-    // What was replaced, if anything; a leftover is removed by the next save.
+    // What was replaced, if anything; what is left of it is removed by the next save.
     try? Draft.clear(folder, home: path)
   }
 

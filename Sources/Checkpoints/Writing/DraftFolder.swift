@@ -26,6 +26,17 @@ extension Draft {
     try FileSystem.removeFolderIfEmpty(folder)
   }
 
+  /// Ends a replacement of `path` that ended halfway: what is aside comes back where nothing has
+  /// replaced it, and goes where the new one is durable and verifies.
+  static func settle(_ path: String) throws(Failure) {
+    let aside = FileSystem.aside(of: path)
+    guard FileSystem.kind(of: aside) == .folder else { return }
+    guard FileSystem.kind(of: path) != nil else { return try FileSystem.rename(aside, to: path) }
+    guard (try? Checkpoint(folder: path)) != nil else { return }
+    try FileSystem.syncFolder(FileSystem.parent(of: path))
+    try clear(aside, home: path)
+  }
+
   private static func isOurs(_ name: String) -> Bool {
     [Format.dataFile, Format.manifestFile].contains(name)
       || name.hasPrefix(Format.manifestFile + ".tmp-") || name.hasPrefix(Skeleton.scratchPrefix)

@@ -25,7 +25,8 @@ private struct Mean: StateSource {
 
 extension Checkpoint {
   /// Writes the mean of the parameters as a checkpoint of its own at `path`, without optimizer
-  /// state; header and provenance are those of the last given, and the provenance lists all.
+  /// state; header and provenance are those of the last given, but without its validation loss,
+  /// which is not the mean's; the provenance lists all.
   ///
   /// Throws: `Failure` (.badData when the models or their tokenizers differ, .cannotCreate when
   /// something else is at `path`, .inputOutput when the disk fails).
@@ -45,6 +46,7 @@ extension Checkpoint {
     try Draft.settle(path)
     try requireReplaceable(path)
     var header = last.header
+    header.validationLoss = nil
     header.provenance["average_of"] = checkpoints.map { "\($0.path) \($0.digest)" }
       .joined(separator: "\n")
     header.provenance["average_of_steps"] = checkpoints.map { "\($0.header.step)" }

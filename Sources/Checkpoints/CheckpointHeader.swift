@@ -15,7 +15,7 @@ package struct CheckpointHeader: Equatable, Sendable {
   package var incarnation: Int
   package var runIdentifier: String
   /// Of this state, when it has been measured and is finite: cross-entropy a token.
-  package let validationLoss: Double?
+  package internal(set) var validationLoss: Double?
   /// The resolved configuration.
   package var configurationYAML: String
   /// The sentencepiece model, whole, so that a checkpoint translates without its dataset.

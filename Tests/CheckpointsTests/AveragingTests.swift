@@ -12,7 +12,8 @@ import Testing
       let layout = tinyLayout()
       let states = [1, 400, 90_000].map { KnownState(salt: $0) }
       for (index, state) in states.enumerated() {
-        _ = try store.save(tinyHeader(step: index + 1), layout: layout, from: state)
+        let header = tinyHeader(step: index + 1, validationLoss: 2.5)
+        _ = try store.save(header, layout: layout, from: state)
       }
       let checkpoints = try (1...3).map { try Checkpoint.open(store.path(ofStep: $0)) }
       let out = folder + "/average"
@@ -27,6 +28,8 @@ import Testing
       try average.requireLayout(layout)
       #expect(!average.hasMoments)
       #expect(average.header.step == 3)
+      #expect(checkpoints[2].header.validationLoss == 2.5)
+      #expect(average.header.validationLoss == nil)
       #expect(average.header.tokenizerModel == tinyHeader(step: 3).tokenizerModel)
       #expect(average.header.provenance["average_of_steps"] == "1 2 3")
       let expected = (0..<layout.count).map { index in

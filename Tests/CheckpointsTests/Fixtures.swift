@@ -66,10 +66,13 @@ func tinyLayout() -> ParameterLayout {
   return layout
 }
 
-func tinyHeader(step: Int, incarnation: Int = 1, run: String = "run-a") -> CheckpointHeader {
+func tinyHeader(
+  step: Int, incarnation: Int = 1, run: String = "run-a", validationLoss: Double? = nil
+) -> CheckpointHeader {
   CheckpointHeader(
     step: step, position: 12345, tokensSeen: 678_901, seed: .max, lanes: 8,
-    incarnation: incarnation, runIdentifier: run, configurationYAML: "seed: 1\n# größer\n",
+    incarnation: incarnation, runIdentifier: run, validationLoss: validationLoss,
+    configurationYAML: "seed: 1\n# größer\n",
     tokenizerModel: [UInt8](0...255), datasetDigest: "abc",
     provenance: ["host": "node-1", "kernel_set": "SkylakeX", "command": "lockstep train x"])
 }

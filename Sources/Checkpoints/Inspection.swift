@@ -111,17 +111,21 @@ package struct Inspection: Codable, Sendable {
     attributes = Inspection.attributes(of: "/", in: file)
     if case .integer(let step)? = attributes["step"] { self.step = Int(step) } else { step = nil }
     state = file.contains("/state") ? Inspection.attributes(of: "/state", in: file) : nil
-    configuration =
-      try file.contains(Format.configuration) ? file.readText(Format.configuration) : nil
-    var objects: [Object] = []
-    var provenance: [String: String] = [:]
+    var (objects, texts) = ([Object](), [String: String]())
     for node in file.tree() {
-      objects.append(Inspection.object(node, in: file))
-      if node.path.hasPrefix("/provenance/"), node.type == .string {
-        provenance[String(node.path.dropFirst(12))] = try file.readText(node.path)
+      var defect = node.defect
+      if node.kind == .dataset, Inspection.isText(node.path) {
+        do throws(Failure) {
+          texts[node.path] = try file.readText(node.path)
+        } catch {
+          defect = error.message
+        }
       }
+      objects.append(Inspection.object(node, defect, in: file))
     }
-    self.provenance = provenance.isEmpty ? nil : provenance
+    configuration = texts.removeValue(forKey: Format.configuration)
+    let names = texts.map { (String($0.key.dropFirst(Inspection.provenance.count)), $0.value) }
+    provenance = texts.isEmpty ? nil : Dictionary(names, uniquingKeysWith: { first, _ in first })
     self.objects = objects
   }
 
@@ -174,8 +178,15 @@ package struct Inspection: Codable, Sendable {
     return values
   }
 
-  private static func object(_ node: Node, in file: StoredFile) -> Object {
-    var (statistics, defect) = (Statistics?.none, node.defect)
+  private static let provenance = "/provenance/"
+
+  /// Whether a checkpoint of Lockstep has one text in the dataset of that path.
+  private static func isText(_ path: String) -> Bool {
+    path == Format.configuration || path.hasPrefix(provenance)
+  }
+
+  private static func object(_ node: Node, _ found: String?, in file: StoredFile) -> Object {
+    var (statistics, defect) = (Statistics?.none, found)
     if let type = node.type, type.isFloat {
       do throws(Failure) {
         statistics = try self.statistics(of: node.path, type, in: file)

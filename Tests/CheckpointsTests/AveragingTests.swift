@@ -101,6 +101,31 @@ import Testing
     }
   }
 
+  @Test func whatIsNoTextWhereATextShouldBeIsADefectOfItsOwn() throws {
+    try withTemporaryFolder { folder in
+      let path = folder + "/odd.h5"
+      let file = try File.create(at: path)
+      try file.write([Int64(7)], to: "/configuration/yaml")
+      try file.writeText("node-1", to: "/provenance/host")
+      try file.write([Int64(3)], to: "/provenance/ranks")
+      try file.writeTexts(["a", "b"], to: "/provenance/words")
+      try file.writeText("marked", to: "/provenance/bytes")
+      try file.close()
+      var bytes = try FileSystem.readAll(path, limit: 1 << 20)
+      let text = try #require(bytes.firstRange(of: Array("marked".utf8))).lowerBound
+      bytes[text] = 0xff
+      try FileSystem.writeAtomically(bytes, to: path)
+      let inspection = try Inspection(of: path)
+      #expect(inspection.configuration == nil)
+      #expect(inspection.provenance == ["host": "node-1"])
+      let defects = inspection.objects.filter { $0.defect != nil }.map(\.path)
+      #expect(
+        defects == [
+          "/configuration/yaml", "/provenance/bytes", "/provenance/ranks", "/provenance/words",
+        ])
+    }
+  }
+
   @Test func anyHDF5FileIsShown() throws {
     try withTemporaryFolder { folder in
       let path = folder + "/shard.h5"

@@ -97,6 +97,20 @@ extension CheckpointHeader {
     }
   }
 
+  /// The largest tokenizer in use has a hundredth of it; a sparse file may claim any size.
+  private static let tokenizerByteLimit = 64 << 20
+
+  private static func tokenizerModel(in file: StoredFile) throws(Failure) -> [UInt8] {
+    let dataset = try file.dataset(Format.tokenizer)
+    guard dataset.count <= tokenizerByteLimit else {
+      throw Failure(
+        .badData,
+        "\(file.path): has a tokenizer of \(dataset.count) bytes; at most "
+          + "\(tokenizerByteLimit) were expected")
+    }
+    return try dataset.read()
+  }
+
   /// Reads what `write` wrote.
   ///
   /// Throws: `Failure(.badData)` for a file of another kind or a newer version.
@@ -138,7 +152,7 @@ extension CheckpointHeader {
       runIdentifier: try file.textAttribute("run_identifier", of: "/state"),
       validationLoss: validationLoss,
       configurationYAML: try file.readText(Format.configuration),
-      tokenizerModel: try file.read(Format.tokenizer),
+      tokenizerModel: try CheckpointHeader.tokenizerModel(in: file),
       datasetDigest: try file.textAttribute("dataset_digest", of: "/state"),
       provenance: provenance)
     if file.attribute("skipped_in_a_row", of: "/state") != nil {

@@ -73,6 +73,20 @@ import Testing
     }
   }
 
+  @Test func aTokenizerWithoutBoundsIsRefusedBeforeItIsRead() throws {
+    try withTemporaryFolder { folder in
+      var header = tinyHeader(step: 1)
+      header.tokenizerModel = [UInt8](repeating: 1, count: 64 << 20 + 1)
+      let found = failure {
+        _ = try CheckpointStore(folder: folder).save(
+          header, layout: tinyLayout(), from: KnownState(), hasMoments: false)
+      }
+      // Who writes reads back as every reader will.
+      #expect(found?.exitCode == .inputOutput)
+      #expect(found?.message.contains("has a tokenizer of 67108865 bytes") == true)
+    }
+  }
+
   @Test func filesOfTwoGenerationsAreRefused() throws {
     try withTemporaryFolder { folder in
       let store = CheckpointStore(folder: folder)

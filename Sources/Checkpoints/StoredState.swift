@@ -22,6 +22,9 @@ struct StoredState {
     var layout = ParameterLayout()
     for name in try file.readTexts(Format.tensorOrder) {
       let dataset = try file.dataset(StateVector.parameters.group + "/" + name)
+      guard dataset.type == .float32 else {
+        throw Failure(.badData, "\(file.path): \(escaped(name)) is not a float32 tensor")
+      }
       layout.append(name, dataset.shape, .constant(0))
     }
     guard layout.count == (try file.integerAttribute("parameter_count")) else {

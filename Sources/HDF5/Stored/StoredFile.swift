@@ -190,8 +190,6 @@ extension StoredFile {
     for index in objects.indices where objects[index].defect == nil {
       if let problem = problem(objects[index], byteCount: byteCount, &budget) {
         objects[index].defect = "\(path): \(escaped(objects[index].path)): \(problem)"
-      } else if objects[index].type == .string, objects[index].texts == nil {
-        objects[index].defect = "\(path): \(escaped(objects[index].path)): lacks its text"
       }
     }
     return objects
@@ -202,23 +200,28 @@ extension StoredFile {
     var unfiltered: Int
   }
 
-  /// What is wrong with the place of a dataset's elements.
+  /// What is wrong with the number or the place of a dataset's elements.
   private static func problem(
     _ object: Structure.Object, byteCount: Int, _ budget: inout Budget
   ) -> String? {
-    guard object.kind == .dataset, let type = object.type, type != .string else { return nil }
-    guard let size = elementsByteCount(object.shape, type), type.byteCount > 0 else {
-      return "claims an impossible shape \(object.shape.prefix(Structure.rankLimit))"
+    guard object.kind == .dataset else { return nil }
+    guard let type = object.type else { return "lacks its type" }
+    let impossible = "claims an impossible shape \(object.shape.prefix(Structure.rankLimit))"
+    guard let count = elementCount(object.shape) else { return impossible }
+    if type == .string {
+      return object.texts?.count == count ? nil : "has another number of texts than its shape"
     }
+    let (size, isTooLarge) = count.multipliedReportingOverflow(by: type.byteCount)
+    guard !isTooLarge, type.byteCount > 0 else { return impossible }
     guard size > 0 else { return nil }
     let tooFew = "has far too few bytes stored for shape \(object.shape)"
     if let offset = object.offset {
       guard offset >= 0, offset <= byteCount, size <= byteCount - offset else { return tooFew }
+      guard size <= budget.stored else { return "shares its bytes with others" }
       budget.stored -= size
-      return budget.stored >= 0 ? nil : "shares its bytes with others"
+      return nil
     }
     guard let chunks = object.chunks else { return tooFew }
-    let count = size / type.byteCount
     let chunkByteCount = chunks.elementCount.multipliedClamping(by: type.byteCount)
     guard chunks.elementCount > 0, chunks.rowElementCount > 0, count % chunks.rowElementCount == 0,
       chunkByteCount <= expansionByteCount, chunks.filters.count <= 3
@@ -228,23 +231,27 @@ extension StoredFile {
     guard !overflow, pieces <= Structure.chunkLimit, chunks.places.count == 3 * pieces else {
       return "has another number of chunks than its shape"
     }
-    budget.unfiltered -= pieces.multipliedClamping(by: chunkByteCount)
-    guard budget.unfiltered >= 0 else { return "\(tooFew), or unpacks to more than is read" }
+    let unfiltered = pieces.multipliedClamping(by: chunkByteCount)
+    guard unfiltered <= budget.unfiltered else {
+      return "\(tooFew), or unpacks to more than is read"
+    }
+    budget.unfiltered -= unfiltered
     for place in stride(from: 0, to: chunks.places.count, by: 3) {
       let (address, stored) = (chunks.places[place], chunks.places[place + 1])
       guard address > 0, stored > 0, address <= byteCount, stored <= byteCount - address,
         stored <= 2 * expansionByteCount, chunks.places[place + 2] >= 0
       else { return tooFew }
+      guard stored <= budget.stored else { return "shares its bytes with others" }
       budget.stored -= stored
-      guard budget.stored >= 0 else { return "shares its bytes with others" }
     }
     return nil
   }
 
-  /// nil when there is no such number.
-  private static func elementsByteCount(_ shape: [Int], _ type: ElementType) -> Int? {
+  /// nil when there is no such number, also where the dimensions that are not 0 have none: whoever
+  /// multiplies them in part must not overflow.
+  private static func elementCount(_ shape: [Int]) -> Int? {
     guard shape.count <= Structure.rankLimit, shape.allSatisfy({ $0 >= 0 }) else { return nil }
-    var product = type.byteCount
+    var product = 1
     for dimension in shape where dimension > 0 {
       let (next, overflow) = product.multipliedReportingOverflow(by: dimension)
       guard !overflow else { return nil }

@@ -65,6 +65,19 @@ import Testing
     }
   }
 
+  @Test func aProcessThatNeverStopsTalkingIsNotListenedToForEver() throws {
+    try withTemporaryFolder { folder in
+      let file = folder + "/file.h5"
+      try FileSystem.writeAtomically(Self.signature + [0], to: file)
+      let stopwatch = Stopwatch()
+      let found = try open(
+        file, confined: "while sleep 0.7; do printf ' '; done", in: folder)
+      #expect(found.code == 65, "\(found)")
+      #expect(found.lines.first?.contains("within limits (30 s") == true)
+      #expect((29..<50).contains(stopwatch.seconds))
+    }
+  }
+
   /// A file of the largest size there is: where memory has a file system, for it has such.
   @Test func sizesThatTogetherOverflowAreDefects() throws {
     let file = "/dev/shm/hdf5-tests-\(UUID().uuidString).h5"

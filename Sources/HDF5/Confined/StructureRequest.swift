@@ -85,16 +85,17 @@ enum StructureRequest {
 
   /// Reads to the end; false when the process takes too long or says too much.
   ///
-  /// Seconds are counted, not measured: while this process was stopped itself, nobody was late.
+  /// All its time counts, whether it says something or not, but of one wait no more than a second:
+  /// while this process was stopped itself, nobody was late.
   private static func collect(from descriptor: Int32) -> (reply: Data, isComplete: Bool) {
-    var silentSeconds = 0
+    var seconds = 0.0
     var reply = Data()
     var block = [UInt8](repeating: 0, count: 64 << 10)
-    while reply.count <= Structure.replyByteLimit, silentSeconds < deadlineSeconds {
+    while reply.count <= Structure.replyByteLimit, seconds < Double(deadlineSeconds) {
+      let stopwatch = Stopwatch()
+      defer { seconds += min(1, stopwatch.seconds) }
       var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-      let ready = poll(&waiting, 1, 1000)
-      if ready == 0 { silentSeconds += 1 }
-      guard ready > 0 else { continue }
+      guard poll(&waiting, 1, 1000) > 0 else { continue }
       let count = block.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
       if count == 0 { return (reply, true) }
       if count > 0 { reply.append(contentsOf: block[..<count]) }

@@ -24,15 +24,18 @@ private struct Mean: StateSource {
 }
 
 extension Checkpoint {
-  /// Writes the mean of the parameters as a checkpoint of its own at `path`, without optimizer
+  /// Writes the mean of the parameters as a checkpoint of its own at `place`, without optimizer
   /// state; header and provenance are those of the last given, but without its validation loss,
   /// which is not the mean's; the provenance lists all.
   ///
   /// Throws: `Failure` (.badData when the models or their tokenizers differ, .cannotCreate when
-  /// something else is at `path`, .inputOutput when the disk fails).
+  /// something else is at `place`, .inputOutput when the disk fails).
   package static func average(
-    _ checkpoints: [Checkpoint], into path: String
+    _ checkpoints: [Checkpoint], into place: String
   ) throws(Failure) -> SavedCheckpoint {
+    // What is built beside `a/` would be built inside `a`.
+    var path = place
+    while path.count > 1, path.hasSuffix("/") { path.removeLast() }
     guard let last = checkpoints.last else {
       throw Failure(.usage, "nothing to average: at least one checkpoint is needed")
     }
@@ -43,6 +46,7 @@ extension Checkpoint {
           .badData, "\(other.path) and \(last.path): have different tokenizers, so no mean")
       }
     }
+    removeDrafts(of: path)
     try Draft.settle(path)
     try requireReplaceable(path)
     var header = last.header
@@ -53,7 +57,7 @@ extension Checkpoint {
       .joined(separator: " ")
     let stopwatch = Stopwatch()
     let begun = try Draft.begin(
-      header, layout: last.layout, hasMoments: false, at: "\(path).tmp-\(getpid())")
+      header, layout: last.layout, hasMoments: false, at: path + draftSuffix + "\(getpid())")
     do throws(Failure) {
       let mean = Mean(checkpoints: checkpoints)
       let blocks = begun.blocks + (try begun.draft.write(from: mean))
@@ -67,6 +71,23 @@ extension Checkpoint {
     }
     return SavedCheckpoint(
       path: path, byteCount: begun.draft.byteCount, seconds: stopwatch.seconds)
+  }
+
+  private static let draftSuffix = ".tmp-"
+
+  /// Removes what processes that are gone have left beside `path`.
+  private static func removeDrafts(of path: String) {
+    let folder = FileSystem.parent(of: path)
+    let prefix = path.split(separator: "/").last.map { $0 + draftSuffix } ?? draftSuffix
+    for name in (try? FileSystem.names(in: folder)) ?? [] where name.hasPrefix(prefix) {
+      guard let process = pid_t(name.dropFirst(prefix.count)), process > 0,
+        FileSystem.kind(of: folder + "/" + name) == .folder, kill(process, 0) != 0, errno == ESRCH,
+        // It may be what was replaced: the disk must have what replaced it.
+        (try? FileSystem.syncFolder(folder)) != nil
+      else { continue }
+      // What cannot be removed now harms nobody and is tried again the next time.
+      try? Draft.clear(folder + "/" + name, home: path)
+    }
   }
 
   /// Only an average may be replaced by an average.

@@ -43,6 +43,29 @@ import Testing
     }
   }
 
+  @Test func aSlashAtTheEndAndWhatAKilledOneLeftDoNoHarm() throws {
+    try withTemporaryFolder { folder in
+      let store = CheckpointStore(folder: folder + "/checkpoints")
+      _ = try store.save(tinyHeader(step: 1), layout: tinyLayout(), from: KnownState())
+      let checkpoints = try [Checkpoint.open(store.path(ofStep: 1))]
+      // No process has so high a number, and process 1 lives.
+      for name in ["average.tmp-4194305", "average.tmp-1", "average.tmp-x"] {
+        try FileSystem.createFolder(folder + "/" + name)
+        try FileSystem.writeAtomically([1], to: folder + "/" + name + "/checkpoint.h5")
+      }
+      // A file of that name is nobody's draft.
+      try FileSystem.writeAtomically([1], to: folder + "/average.tmp-4194306")
+      for _ in 0..<2 {
+        let saved = try Checkpoint.average(checkpoints, into: folder + "/average//")
+        #expect(saved.path == folder + "/average")
+      }
+      #expect(try FileSystem.names(in: folder + "/average") == ["checkpoint.h5", "manifest.json"])
+      #expect(
+        try FileSystem.names(in: folder)
+          == ["average", "average.tmp-1", "average.tmp-4194306", "average.tmp-x", "checkpoints"])
+    }
+  }
+
   @Test func differentModelsHaveNoMean() throws {
     try withTemporaryFolder { folder in
       let store = CheckpointStore(folder: folder)

@@ -155,6 +155,27 @@ func scrambled(_ count: Int) -> [UInt64] {
     }
   }
 
+  @Test func namesThatLookAlikeAreTwo() throws {
+    try withTemporaryFolder { folder in
+      let path = folder + "/names.h5"
+      let (composed, decomposed) = ("\u{e9}", "e\u{301}")
+      try #require(composed == decomposed)
+      let file = try File.create(at: path)
+      for (value, name) in [composed, decomposed].enumerated() {
+        try file.setAttribute(name, to: .signed(Int64(value)))
+        try file.write([Int64(value)], to: "/\(name)/\(name)")
+      }
+      try file.close()
+      let stored = try StoredFile.open(path)
+      for (value, name) in [composed, decomposed].enumerated() {
+        #expect(try stored.read("/\(name)/\(name)") == [Int64(value)])
+        #expect(stored.attribute(name) == .signed(Int64(value)))
+        #expect(stored.children(of: "/" + name).map { Array($0.utf8) } == [Array(name.utf8)])
+      }
+      #expect(stored.children().count == 2)
+    }
+  }
+
   /// The same ranges as libhdf5 reads, by this process's own reader.
   @Test func whatIsReadWithoutTheLibraryIsWhatTheLibraryReads() throws {
     try withTemporaryFolder { folder in

@@ -12,7 +12,8 @@ package final class StoredFile: Sendable {
   package let byteCount: Int
   let file: OpenFile
   private let objects: [Structure.Object]
-  private let places: [String: Int]
+  /// By the bytes of the path: to HDF5, names that look alike are two.
+  private let places: [[UInt8]: Int]
 
   private static let signature: [UInt8] = [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a]
   /// What filtered elements may grow to in any case, and how often the file's size beyond that.
@@ -55,11 +56,14 @@ package final class StoredFile: Sendable {
       if let digest { KnownStructures.remember(structure, of: digest) }
     }
     objects = try StoredFile.checked(structure, path: path, byteCount: byteCount)
-    places = Dictionary(uniqueKeysWithValues: objects.enumerated().map { ($1.path, $0) })
+    places = Dictionary(
+      uniqueKeysWithValues: objects.enumerated().map { (Array($1.path.utf8), $0) })
     self.file = file
   }
 
-  func object(_ path: String) -> Structure.Object? { places[path].map { objects[$0] } }
+  func object(_ path: String) -> Structure.Object? {
+    places[Array(path.utf8)].map { objects[$0] }
+  }
 
   func failure(_ object: String, _ message: String) -> Failure {
     Failure(.badData, "\(path): \(escaped(object)): \(message)")
@@ -76,9 +80,9 @@ extension StoredFile {
   package func children(of group: String = "/") -> [String] {
     let prefix = group == "/" ? "/" : group + "/"
     return objects.compactMap { object in
-      guard object.path != "/", object.path.hasPrefix(prefix) else { return nil }
-      let name = object.path.dropFirst(prefix.count)
-      return name.isEmpty || name.utf8.contains(UInt8(ascii: "/")) ? nil : String(name)
+      guard object.path.utf8.starts(with: prefix.utf8) else { return nil }
+      let name = object.path.utf8.dropFirst(prefix.utf8.count)
+      return name.isEmpty || name.contains(UInt8(ascii: "/")) ? nil : String(name)
     }
   }
 
@@ -98,7 +102,7 @@ extension StoredFile {
 
   /// An attribute; nil when there is none of that name.
   package func attribute(_ name: String, of object: String = "/") -> AttributeValue? {
-    self.object(object)?.attributes.first { $0.name == name }?.value
+    self.object(object)?.attributes.first { $0.name.utf8.elementsEqual(name.utf8) }?.value
   }
 
   /// A whole number that must be there.
@@ -178,7 +182,7 @@ extension StoredFile {
   ) throws(Failure) -> [Structure.Object] {
     var objects = structure.objects
     guard objects.first?.path == "/", objects.count <= Structure.objectLimit + 1,
-      Set(objects.map(\.path)).count == objects.count
+      Set(objects.map { Array($0.path.utf8) }).count == objects.count
     else {
       throw Failure(.badData, "\(path): has a structure without a root or with names twice")
     }

@@ -100,14 +100,14 @@ package struct Inspection: Codable, Sendable {
   /// Looks at a run directory's newest checkpoint, a checkpoint folder or any HDF5 file.
   ///
   /// Cost: reads every byte twice (digests, statistics), a block of 4 MiB at a time.
-  /// Throws: `Failure` (.missingInput, .badData) when it cannot be opened; defects of single
-  /// datasets are recorded instead.
+  /// Throws: `Failure` (.missingInput, .badData, .inputOutput) when it cannot be opened or its
+  /// bytes cannot be read; damage and defects of single datasets are recorded instead.
   package init(of path: String) throws(Failure) {
     let target = try Inspection.target(path)
     let file = try StoredFile.open(target.file)
     self.path = target.file
     byteCount = file.byteCount
-    (verification, remark) = Inspection.verify(target)
+    (verification, remark) = try Inspection.verify(target)
     attributes = Inspection.attributes(of: "/", in: file)
     if case .integer(let step)? = attributes["step"] { self.step = Int(step) } else { step = nil }
     state = file.contains("/state") ? Inspection.attributes(of: "/state", in: file) : nil
@@ -155,7 +155,7 @@ package struct Inspection: Codable, Sendable {
 
   private static func verify(
     _ target: (file: String, folder: String?)
-  ) -> (Verification, String?) {
+  ) throws(Failure) -> (Verification, String?) {
     guard let folder = target.folder,
       FileSystem.exists(folder + "/" + Format.manifestFile)
     else { return (.none, "there is no \(Format.manifestFile) to verify it against") }
@@ -164,6 +164,7 @@ package struct Inspection: Codable, Sendable {
       try manifest.verify(try OpenFile(readingRegular: target.file))
       return (.verified, nil)
     } catch {
+      if [.inputOutput, .internal].contains(error.exitCode) { throw error }
       return (.damaged, error.message)
     }
   }

@@ -41,8 +41,9 @@ package struct VerificationReport: Codable, Equatable, Sendable {
   /// Verifies a run directory's newest checkpoint or the one in a folder.
   ///
   /// Cost: reads every byte once.
-  /// Throws: `Failure` (.missingInput, .badData) when there is no checkpoint with a manifest there,
-  /// or the disk cannot be read; damage is reported instead.
+  /// Throws: `Failure` (.missingInput or .badData when there is no checkpoint there, .inputOutput
+  /// when the disk cannot be read, .internal when this process lacks what it needs); damage is
+  /// reported instead, also a file of the two that is missing.
   package init(of path: String) throws(Failure) {
     guard let folder = try Inspection.target(path).folder else {
       throw Failure(
@@ -57,7 +58,8 @@ package struct VerificationReport: Codable, Equatable, Sendable {
       damage = try found.firstDamage(
         in: OpenFile(readingRegular: folder + "/" + Format.dataFile))
     } catch {
-      // Neither what is missing nor what cannot be read is sound.
+      // What cannot be read now may be sound.
+      if [.inputOutput, .internal].contains(error.exitCode) { throw error }
       damage = Manifest.Damage(block: nil, message: error.message)
     }
     isSound = damage == nil

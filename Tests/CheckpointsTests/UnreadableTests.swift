@@ -51,4 +51,23 @@ import Testing
       #expect(!mixed.error.contains("move the folder away"))
     }
   }
+
+  @Test(.enabled(if: Probe.canTrace, "SKIPPED: needs strace and the right to trace"))
+  func inspectingADiskThatGivesNothingIsNotDamage() throws {
+    let program = try #require(Probe.folder) + "/lockstep"
+    try withTemporaryFolder { folder in
+      let saved = try CheckpointStore(folder: folder + "/checkpoints").save(
+        tinyHeader(step: 1), layout: tinyLayout(), from: KnownState())
+      for options in [["--verify"], []] {
+        let found = try Self.runWithBadSectors(
+          in: [saved.path + "/manifest.json"], log: folder + "/log",
+          [program, "inspect"] + options + [saved.path])
+        #expect(found.status == ExitCode.inputOutput.rawValue, "\(options): \(found)")
+      }
+      try FileSystem.remove(saved.path + "/manifest.json")
+      let report = try VerificationReport(of: saved.path)
+      #expect(!report.isSound)
+      #expect(try Inspection(of: saved.path).verification == .none)
+    }
+  }
 }

@@ -26,8 +26,9 @@ package struct Digest: Hashable, Sendable, CustomStringConvertible {
 
   /// Reads 32 hexadecimal digits; nil when the text is anything else.
   package init?(hexadecimal text: some StringProtocol) {
-    guard text.utf8.count == 32, let high = UInt64(text.prefix(16), radix: 16),
-      let low = UInt64(text.suffix(16), radix: 16)
+    // `UInt64` would take a sign for a digit.
+    guard text.utf8.count == 32, text.allSatisfy(\.isHexDigit),
+      let high = UInt64(text.prefix(16), radix: 16), let low = UInt64(text.suffix(16), radix: 16)
     else { return nil }
     self.init(high: high, low: low)
   }

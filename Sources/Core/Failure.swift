@@ -1,7 +1,7 @@
 /// What the process tells its parent when it ends; the numbers follow sysexits.h where it has one.
 package enum ExitCode: Int32, Sendable, CaseIterable {
   case success = 0
-  /// A comparison found a difference; `lockstep` itself has no command that ends so yet.
+  /// A comparison found a difference.
   case different = 1
   case usage = 64
   /// Data is there but is not what it should be: corrupt, truncated, of another model.

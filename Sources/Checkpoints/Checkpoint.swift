@@ -48,9 +48,7 @@ package final class Checkpoint {
     let stored = try StoredState(in: try StoredFile(sharing: file))
     (header, layout, spans) = (stored.header, stored.layout, stored.spans)
     hasMoments = stored.hasMoments
-    guard manifest.step == header.step, manifest.incarnation == header.incarnation,
-      manifest.runIdentifier == header.runIdentifier
-    else {
+    guard manifest.agrees(with: header) else {
       throw Failure(
         .badData,
         "\(folder): its two files are of different checkpoints (the manifest of step "
@@ -104,8 +102,8 @@ package final class Checkpoint {
 
   /// Copies a range of a vector, in flat order, out of the file.
   ///
-  /// Throws: `Failure` (.badData, .inputOutput) when the disk fails.
-  /// Precondition: the checkpoint has that vector (`hasMoments`).
+  /// Throws: `Failure` (.badData when the checkpoint has no such vector or its file ends too early,
+  /// .inputOutput when the disk fails).
   package func read(
     _ range: Range<Int>, of vector: StateVector, into destination: Vector
   ) throws(Failure) {

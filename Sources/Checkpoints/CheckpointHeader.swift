@@ -52,6 +52,7 @@ package struct CheckpointHeader: Equatable, Sendable {
 /// Names and constants of the file format; a reader refuses a version above its own.
 enum Format {
   static let name = "lockstep-checkpoint"
+  static let manifest = "lockstep-checkpoint-manifest"
   static let version = 1
   static let dataFile = "checkpoint.h5"
   static let manifestFile = "manifest.json"
@@ -120,6 +121,9 @@ extension CheckpointHeader {
         .badData, "\(file.path): is HDF5 but not a checkpoint of Lockstep (attribute format)")
     }
     let version = try file.integerAttribute("format_version")
+    guard version >= 1 else {
+      throw Failure(.badData, "\(file.path): has checkpoint format \(version), which is none")
+    }
     guard version <= Format.version else {
       throw Failure(
         .badData,

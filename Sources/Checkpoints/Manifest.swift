@@ -26,7 +26,7 @@ struct Manifest: Codable, Equatable, Sendable {
     }
   }
 
-  var format = Format.name + "-manifest"
+  var format = Format.manifest
   var formatVersion = Format.version
   var step: Int
   var runIdentifier: String
@@ -107,11 +107,23 @@ struct Manifest: Codable, Equatable, Sendable {
     guard let manifest = try? JSONDecoder().decode(Manifest.self, from: data) else {
       throw Failure(.badData, "\(path): is not a manifest this Lockstep reads; use a newer one")
     }
+    guard manifest.format == Format.manifest, manifest.formatVersion >= 1 else {
+      throw Failure(.badData, "\(path): is not the manifest of a checkpoint")
+    }
     guard manifest.formatVersion <= Format.version else {
       throw Failure(
         .badData, "\(path): has format \(manifest.formatVersion); use a newer Lockstep")
     }
     self = manifest
+  }
+
+  /// Whether it says of a checkpoint what that says of itself.
+  func agrees(with header: CheckpointHeader) -> Bool {
+    var own = Manifest(
+      header: header, previousDigest: previousDigest, fileByteCount: fileByteCount, blocks: blocks)
+    own.formatVersion = formatVersion
+    own.digest = digest
+    return own == self
   }
 
   /// Why a checkpoint's file is not what the manifest says.

@@ -87,6 +87,37 @@ import Testing
     }
   }
 
+  @Test(arguments: [
+    ["lockstep-checkpoint-manifest", "lockstep-checkpoint", "is not the manifest"],
+    [#""format_version":1"#, #""format_version":0"#, "is not the manifest"],
+    [#""format_version":1"#, #""format_version":2"#, "use a newer Lockstep"],
+    [#""run":"run-a""#, #""run":"run-b""#, "different checkpoints"],
+    [#""dataset_digest":"abc""#, #""dataset_digest":"abd""#, "different checkpoints"],
+    [#""validation_loss":2.5"#, #""validation_loss":1.5"#, "different checkpoints"],
+    [#""configuration_digest":"#, #""configuration_digest":"0","x":"#, "different checkpoints"],
+    [#""tokenizer_digest":"#, #""tokenizer_digest":"0","x":"#, "different checkpoints"],
+  ])
+  func aManifestThatIsWholeButOfSomethingElseIsRefused(change: [String]) throws {
+    try withTemporaryFolder { folder in
+      let saved = try CheckpointStore(folder: folder).save(
+        tinyHeader(step: 1, validationLoss: 2.5), layout: tinyLayout(), from: KnownState())
+      let path = saved.path + "/manifest.json"
+      var text = String(decoding: try FileSystem.readAll(path, limit: 1 << 24), as: UTF8.self)
+      let place = try #require(text.firstRange(of: change[0]))
+      text.replaceSubrange(place, with: change[1])
+      // Sealed again, as whoever made it would.
+      let key = #""manifest_digest":""#
+      let start = try #require(text.firstRange(of: key)).upperBound
+      let seal = start..<text.index(start, offsetBy: 32)
+      text.replaceSubrange(seal, with: String(repeating: "0", count: 32))
+      text.replaceSubrange(seal, with: Digest(of: String(text.dropLast())).description)
+      try FileSystem.writeAtomically(Array(text.utf8), to: path)
+      let found = failure { _ = try Checkpoint(folder: saved.path) }
+      #expect(found?.exitCode == .badData)
+      #expect(found?.message.contains(change[2]) == true, "\(found?.message ?? "opened")")
+    }
+  }
+
   @Test func filesOfTwoGenerationsAreRefused() throws {
     try withTemporaryFolder { folder in
       let store = CheckpointStore(folder: folder)

@@ -8,15 +8,15 @@ package enum SaveInterval: Equatable, Sendable {
   case automatic
 }
 
-/// Decides when the next save is due, from what saves have cost and how often the run has failed: a
-/// pure value without a clock of its own.
+/// Decides when the next save is due, from what saves have cost: a pure value without a clock of
+/// its own.
 ///
 /// With `.seconds` and `.automatic` the answer depends on this process's clock: one rank asks and
 /// tells the others through the step's agreement.
 package struct SaveCadence: Equatable, Sendable {
   /// Bounds of the automatic interval: seldom enough not to matter, often enough to lose little.
   package static let automaticSeconds = 30.0...3600.0
-  /// What is assumed of a cluster that has not failed yet: a failure a day.
+  /// What is assumed of any cluster: a failure a day.
   package static let assumedSecondsBetweenFailures = 86_400.0
   /// A disk that takes long must not be saving all the time.
   private static let shortestIntervalInSaves = 2.0
@@ -24,25 +24,15 @@ package struct SaveCadence: Equatable, Sendable {
   private static let weightOfLatest = 0.3
 
   package let interval: SaveInterval
-  /// Of this run in earlier launches, and how many of those failed.
-  private let secondsBefore: Double
-  private let failures: Int
   private var lastSaveSeconds: Double
   /// What a save takes from training.
   private var costSeconds: Double?
   /// How long a save is under way.
   private var durationSeconds = 0.0
 
-  /// - Parameters:
-  ///   - failures: launches of this run that did not end by themselves.
-  ///   - secondsBefore: how long earlier launches ran together.
-  ///   - start: the present time on the clock the other methods are given.
-  package init(
-    _ interval: SaveInterval, failures: Int = 0, secondsBefore: Double = 0, start: Double = 0
-  ) {
+  /// - Parameter start: the present time on the clock the other methods are given.
+  package init(_ interval: SaveInterval, start: Double = 0) {
     self.interval = interval
-    self.failures = failures
-    self.secondsBefore = secondsBefore
     lastSaveSeconds = start
   }
 
@@ -68,11 +58,10 @@ package struct SaveCadence: Equatable, Sendable {
   /// sqrt(2 C M), C the cost of a save, M the mean time between failures, within bounds.
   ///
   /// Source: Young, 1974, "A first order approximation to the optimum checkpoint interval", equal
-  /// to Daly's (2006) for C much smaller than M. M is estimated with one assumed failure, so that a
-  /// run without any has an estimate too.
+  /// to Daly's (2006) for C much smaller than M. M is the time of this launch and a day in which
+  /// one failure is assumed: a launch that lasts has met none.
   package func automaticInterval(now: Double) -> Double {
-    let between =
-      (secondsBefore + now + SaveCadence.assumedSecondsBetweenFailures) / Double(failures + 1)
+    let between = now + SaveCadence.assumedSecondsBetweenFailures
     let best = (2 * (costSeconds ?? 0) * between).squareRoot()
     let bounds = SaveCadence.automaticSeconds
     let bounded = min(max(best, bounds.lowerBound), bounds.upperBound)

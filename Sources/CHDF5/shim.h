@@ -20,7 +20,6 @@ static inline size_t lockstep_variable_size(void) { return H5T_VARIABLE; }
 
 static inline hid_t lockstep_file_create(void) { return H5P_FILE_CREATE; }
 static inline hid_t lockstep_file_access(void) { return H5P_FILE_ACCESS; }
-static inline hid_t lockstep_group_create(void) { return H5P_GROUP_CREATE; }
 static inline hid_t lockstep_dataset_create(void) { return H5P_DATASET_CREATE; }
 static inline hid_t lockstep_link_create(void) { return H5P_LINK_CREATE; }
 static inline hid_t lockstep_default(void) { return H5P_DEFAULT; }

@@ -1,7 +1,8 @@
 import CHDF5
 import Core
 
-/// An open dataset: what it holds and how to read it.
+/// An open dataset of a file in libhdf5: what it holds and where. Its numbers are read as those of
+/// a `StoredDataset`.
 package struct Dataset: ~Copyable, Sendable {
   package let shape: [Int]
   package let type: ElementType
@@ -35,87 +36,6 @@ package struct Dataset: ~Copyable, Sendable {
     storage = isContiguous ? .contiguous : .compressed
     offset = isContiguous && address != lockstep_no_address() ? Int(exactly: address) : nil
     self.handle = handle
-  }
-
-  /// Reads the elements of a range of the row-major order into memory the caller owns.
-  ///
-  /// Throws: `Failure(.badData)` when the file is damaged or the stored type does not fit in `T`.
-  package func read<T: Element>(
-    _ range: Range<Int>, into destination: UnsafeMutableBufferPointer<T>
-  ) throws(Failure) {
-    precondition(range.lowerBound >= 0 && range.upperBound <= count, "range outside the dataset")
-    precondition(range.count == destination.count, "destination of another size")
-    guard type.fits(in: T.elementType) else {
-      throw Failure(
-        .badData,
-        "\(place.description): holds \(type) elements where \(T.elementType) ones were expected")
-    }
-    guard !range.isEmpty else { return }
-    guard range.count < count else {
-      try read(lockstep_all(), lockstep_all(), into: destination)
-      return
-    }
-    let memory = try Handle.dataspace([range.count], place)
-    let dataset = handle.id
-    let space = try Handle(
-      .dataspace, "read the shape", place, .badData, H5Dget_space(dataset))
-    var operation = H5S_SELECT_SET
-    for box in Dataset.boxes(of: range, in: shape) {
-      let start = box.map { hsize_t($0.lowerBound) }
-      let counts = box.map { hsize_t($0.count) }
-      try Library.check(
-        "select elements", place, .badData,
-        H5Sselect_hyperslab(space.id, operation, start, nil, counts, nil))
-      operation = H5S_SELECT_OR
-    }
-    try read(memory.id, space.id, into: destination)
-  }
-
-  /// Reads a range of the row-major order.
-  package func read<T: Element>(
-    _ range: Range<Int>, as _: T.Type = T.self
-  ) throws(Failure) -> [T] {
-    var values = [T](repeating: .zero, count: range.count)
-    try values.withUnsafeMutableBufferPointer { buffer in
-      Result { () throws(Failure) in try read(range, into: buffer) }
-    }.get()
-    return values
-  }
-
-  /// Reads all elements in row-major order.
-  package func read<T: Element>(as _: T.Type = T.self) throws(Failure) -> [T] {
-    try read(0..<count)
-  }
-
-  private func read<T: Element>(
-    _ memory: hid_t, _ space: hid_t, into destination: UnsafeMutableBufferPointer<T>
-  ) throws(Failure) {
-    try Library.check(
-      "read", place, .badData,
-      H5Dread(
-        handle.id, T.elementType.identifier, memory, space, lockstep_default(),
-        destination.baseAddress))
-  }
-
-  /// A range of the row-major order as boxes, in order: a partial first row, whole rows, a partial
-  /// last row, in every dimension.
-  static func boxes(of range: Range<Int>, in shape: [Int]) -> [[Range<Int>]] {
-    guard !range.isEmpty else { return [] }
-    guard shape.count > 1 else { return [[range]] }
-    let rest = Array(shape.dropFirst())
-    let rowCount = rest.reduce(1, *)
-    let (first, last) = (range.lowerBound / rowCount, (range.upperBound - 1) / rowCount)
-    func inRow(_ row: Int, _ part: Range<Int>) -> [[Range<Int>]] {
-      boxes(of: part, in: rest).map { [row..<row + 1] + $0 }
-    }
-    let start = range.lowerBound - first * rowCount
-    let end = range.upperBound - last * rowCount
-    if first == last, start > 0 || end < rowCount { return inRow(first, start..<end) }
-    let whole = (start > 0 ? first + 1 : first)..<(end < rowCount ? last : last + 1)
-    var result = start > 0 ? inRow(first, start..<rowCount) : []
-    if !whole.isEmpty { result.append([whole] + rest.map { 0..<$0 }) }
-    if end < rowCount { result += inRow(last, 0..<end) }
-    return result
   }
 
   private static func shape(_ dataset: hid_t, _ place: Library.Place) throws(Failure) -> [Int] {
@@ -181,12 +101,5 @@ extension File {
   /// Throws: `Failure(.badData)` when there is none of that name or it is not to be trusted.
   package func dataset(_ object: String) throws(Failure) -> Dataset {
     try Dataset(object, in: self)
-  }
-
-  /// Reads a whole dataset in row-major order.
-  package func read<T: Element>(
-    _ object: String, as _: T.Type = T.self
-  ) throws(Failure) -> [T] {
-    try dataset(object).read()
   }
 }

@@ -18,23 +18,6 @@ extension Dataset {
   }
 }
 
-extension File {
-  /// Reads a scalar text.
-  package func readText(_ object: String) throws(Failure) -> String {
-    let texts = try dataset(object).readTexts()
-    guard texts.count == 1, let text = texts.first else {
-      throw Failure(
-        .badData, "\(place(object).description): holds \(texts.count) texts, one was expected")
-    }
-    return text
-  }
-
-  /// Reads a list of texts.
-  package func readTexts(_ object: String) throws(Failure) -> [String] {
-    try dataset(object).readTexts()
-  }
-}
-
 /// Reading of strings, the same for datasets and attributes.
 enum TextReading {
   /// Texts in one dataset or attribute: more is a mistake or an attack.

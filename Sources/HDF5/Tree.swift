@@ -21,25 +21,6 @@ package struct Node: Sendable {
 }
 
 extension File {
-  /// Names in a group, sorted by their bytes.
-  package func children(of group: String = "/") throws(Failure) -> [String] {
-    try links(of: group).names
-  }
-
-  /// Whether an object of that path exists.
-  package func contains(_ object: String) throws(Failure) -> Bool {
-    var path = ""
-    for name in object.split(separator: "/") {
-      path += "/" + name
-      let file = handle.id
-      let exists = try Library.check(
-        "look for the object", place(object), .badData,
-        H5Lexists(file, path, lockstep_default()))
-      guard exists > 0 else { return false }
-    }
-    return true
-  }
-
   /// Names and kinds of the links in a group, sorted by their bytes.
   func links(of group: String) throws(Failure) -> NameCollector {
     let collector = NameCollector()

@@ -46,7 +46,7 @@ package final class StepEngine {
     package let crossEntropy: Double
     /// Of the whole gradient before clipping.
     package let gradientNorm: Double
-    /// False when the gradient was not finite; nothing has changed then.
+    /// False when the gradient was not finite or too large; nothing has changed then.
     package let isUpdated: Bool
   }
 
@@ -175,7 +175,8 @@ package final class StepEngine {
 
   /// One step.
   ///
-  /// Collective. Writes: weights and moments on every rank, unless the gradient is not finite.
+  /// Collective. Writes: weights and moments on every rank, unless the gradient is not finite or
+  /// too large.
   /// - Parameters:
   ///   - number: of the step, from 1; decides dropout masks and bias correction.
   ///   - microBatches: those of `ownMicroBatches`, in order.

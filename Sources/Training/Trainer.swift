@@ -141,8 +141,8 @@ package final class Trainer {
     observer.stepped(record)
     if !outcome.isUpdated {
       notice(
-        "step \(progress.step): loss or gradient is not finite; the update was skipped on all"
-          + " ranks",
+        "step \(progress.step): loss or gradient is not finite or too large; the update was"
+          + " skipped on all ranks",
         fault: "non-finite")
     }
     if let problem = directory.events.takeProblem() { observer.noticed(problem) }

@@ -74,7 +74,7 @@ let repositoryRoot = URL(fileURLWithPath: #filePath)
     let overrides = [
       ["schedule.kind=cosine", "schedule.peak=0.1", "schedule.final=1e-7"],
       [
-        "data.path=null x", "data.maximum_length=null", "optimizer.epsilon=1.2345678901234567e-300",
+        "data.path=null x", "data.maximum_length=null", "optimizer.epsilon=1.2345678901234567e-30",
       ],
       ["data.path=\"quoted\" \\ # : ü", "parallel.replicas=auto", "seed=18446744073709551615"],
       ["data.path=~", "model.dropout=0.30000000000000004"],

@@ -25,7 +25,6 @@ package final class SupervisorShell {
   private let paths: RunPaths
   private let lease: SupervisorLease
   private let control: JobControl
-  private let say: (String) -> Void
   private let output = Forwarder(to: STDOUT_FILENO)
   private let errors = Forwarder(to: STDERR_FILENO)
   private let clock = Stopwatch()
@@ -48,10 +47,9 @@ package final class SupervisorShell {
   /// Takes the run and ends what a supervisor that died has left.
   ///
   /// Throws: `Failure` (.inputOutput when somebody supervises the run, .cannotCreate).
-  package init(_ settings: Settings, say: @escaping (String) -> Void) throws(Failure) {
+  package init(_ settings: Settings) throws(Failure) {
     paths = RunPaths(root: settings.runPath)
     lease = try SupervisorLease(root: settings.runPath)
-    self.say = say
     line = settings.line
     line.temporaryFolder += "/lockstep-\(lease.job)"
     if let folder = line.sharedMemoryFolder {
@@ -127,12 +125,14 @@ package final class SupervisorShell {
       if case .death(let death) = record, death.step == nil, !death.cause.isRanksOwn {
         notices.forEach(say)
       }
-      if let sentence = record.sentence(line.hosts) {
-        errors.flush()
-        say(sentence)
-      }
+      if let sentence = record.sentence(line.hosts) { say(sentence) }
     case .finish(let verdict): self.verdict = verdict
     }
+  }
+
+  /// One line among those of the ranks, in order; never waits for who reads it.
+  private func say(_ message: String) {
+    errors.send(Array("lockstep: \(escaped(message.replacing("\n", with: " ")))\n".utf8))
   }
 }
 

@@ -88,7 +88,7 @@ struct LaunchCommand: ParsableCommand {
     policy.minimumRanks = minRanks ?? slots
     policy.seed = UInt64.random(in: 0...UInt64.max)
     let settings = SupervisorShell.Settings(runPath: runPath, line: line, policy: policy)
-    let shell = try SupervisorShell(settings) { CommandLineEntry.say($0) }
+    let shell = try SupervisorShell(settings)
     let (verdict, table) = shell.run()
     for line in table { CommandLineEntry.say(line) }
     throw ArgumentParser.ExitCode(verdict.exitCode)

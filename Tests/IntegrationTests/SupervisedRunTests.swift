@@ -194,6 +194,33 @@ import Testing
     try expectNothingIsLeft()
   }
 
+  /// A stopped terminal, a full log: only the last words wait for whoever reads.
+  @Test func aReaderThatHasStoppedStopsNothing() throws {
+    let run = try run()
+    let pipe = scratch.path + "/words"
+    #expect(mkfifo(pipe, 0o600) == 0)
+    let descriptor = open(pipe, O_RDWR | O_NONBLOCK | O_CLOEXEC)
+    defer { close(descriptor) }
+    var bytes = [UInt8](repeating: UInt8(ascii: "-"), count: 4096)
+    while write(descriptor, bytes, bytes.count) > 0 {}
+    let job = try Job(
+      ["bash", "-c", "exec \"$@\" 2> $0", pipe] + run.command(.supervised(2)),
+      environment: ["LOCKSTEP_FAULT": "forward:50:1:kill@1"], in: scratch)
+    try eventually("the run ends") { run.supervisorLines("verdict").first }
+    var words: [UInt8] = []
+    try eventually("the program ends, all it said is read") {
+      let isEnded = !job.isRunning
+      let count = read(descriptor, &bytes, bytes.count)
+      words += bytes.prefix(max(0, count))
+      return isEnded && count <= 0 ? true : nil
+    }
+    #expect(try job.outcome().exitCode == 0)
+    let said = String(decoding: words.drop { $0 == UInt8(ascii: "-") }, as: UTF8.self)
+    #expect(said.contains("lockstep: launch 1 ended: rank 1"), "\(said)")
+    try expectUninterrupted(run)
+    try expectNothingIsLeft()
+  }
+
   @Test func aSecondSupervisorIsRefused() throws {
     let run = try run()
     let job = try run.start(.supervised(2))

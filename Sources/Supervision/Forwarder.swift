@@ -8,6 +8,7 @@ package final class Forwarder: Sendable {
   private struct State {
     var bytes: [UInt8] = []
     var isWriting = false
+    /// Nobody can ever read: nothing is kept or waited for any more.
     var isClosed = false
   }
 
@@ -15,7 +16,6 @@ package final class Forwarder: Sendable {
   private static let byteLimit = 1 << 20
   private let state = Mutex(State())
   private let news = DispatchSemaphore(value: 0)
-  private let dropped = Atomic<Int>(0)
 
   package init(to descriptor: Int32) {
     Thread.detachNewThread { [self] in
@@ -27,22 +27,26 @@ package final class Forwarder: Sendable {
           return state.bytes
         }
         let isOpen = Self.write(piece, to: descriptor)
-        state.withLock { $0.isWriting = false }
-        if !isOpen || state.withLock({ $0.isClosed }) { return }
+        state.withLock { state in
+          state.isWriting = false
+          state.isClosed = !isOpen
+          if !isOpen { state.bytes = [] }
+        }
+        if !isOpen { return }
       }
     }
   }
 
-  package var droppedByteCount: Int { dropped.load(ordering: .relaxed) }
-
   package func send(_ bytes: [UInt8]) {
     guard !bytes.isEmpty else { return }
     let isTaken = state.withLock { state in
-      guard state.bytes.count + bytes.count <= Self.byteLimit else { return false }
+      guard !state.isClosed, state.bytes.count + bytes.count <= Self.byteLimit else {
+        return false
+      }
       state.bytes += bytes
       return true
     }
-    if isTaken { news.signal() } else { dropped.wrappingAdd(bytes.count, ordering: .relaxed) }
+    if isTaken { news.signal() }
   }
 
   /// Waits until all is written, but not for long.

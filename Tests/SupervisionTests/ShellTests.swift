@@ -201,6 +201,23 @@ private let job = String(repeating: "0123abcd", count: 4)
   }
 }
 
+@Suite struct ForwarderTests {
+  @Test func whereNobodyCanReadNothingIsWaitedFor() throws {
+    signal(SIGPIPE, SIG_IGN)
+    var ends: [Int32] = [-1, -1]
+    try #require(pipe(&ends) == 0)
+    close(ends[0])
+    defer { close(ends[1]) }
+    let forwarder = Forwarder(to: ends[1])
+    let watch = Stopwatch()
+    for _ in 0..<3 {
+      forwarder.send(Array("words\n".utf8))
+      forwarder.flush()
+    }
+    #expect(watch.seconds < 1.5)
+  }
+}
+
 @Suite struct ReaperTests {
   @Test func aJobsProcessesAreFoundByTheirEnvironmentAndEnded() throws {
     let own = String((0..<32).map { _ in "0123456789abcdef".randomElement() ?? "0" })

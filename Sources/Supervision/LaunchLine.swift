@@ -144,11 +144,26 @@ package struct LaunchLine: Equatable, Sendable {
   /// The line as a person could type it.
   package var text: String { arguments.map(Self.quoted).joined(separator: " ") }
 
-  private static func quoted(_ word: String) -> String {
+  fileprivate static func quoted(_ word: String) -> String {
     let plain = word.utf8.allSatisfy { byte in
       (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte)
         || "-_./=:,+@%".utf8.contains(byte)
     }
     return plain && !word.isEmpty ? word : "'" + word.replacing("'", with: "'\\''") + "'"
+  }
+}
+
+extension LaunchLine.Job {
+  /// What this program needs to run beside the ranks: it may find its libraries as they do, by
+  /// what `module load` has set.
+  package var ownEnvironment: [String: String] {
+    environment.filter { ["PATH", "LD_LIBRARY_PATH"].contains($0.key) }
+  }
+
+  /// Ends what is left of a job on another host; for the shell there, whichever that is.
+  package func reapCommand(_ job: String) -> String {
+    let libraries = environment["LD_LIBRARY_PATH"].map { ["env", "LD_LIBRARY_PATH=\($0)"] } ?? []
+    return (libraries + [program[0], "reap", "--job=\(job)"]).map(LaunchLine.quoted)
+      .joined(separator: " ")
   }
 }

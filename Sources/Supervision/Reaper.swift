@@ -6,25 +6,23 @@ import Training
 /// or as a word of their command line. Never by a name, and never by a process number from before.
 package enum Reaper {
   /// Processes of the job on this host, of this user.
-  package static func processes(of job: String, except own: Set<pid_t> = []) -> [pid_t] {
+  package static func processes(of job: String) -> [pid_t] {
     precondition(SupervisedLaunch.isJob(job), "a job is known by 32 digits")
     let variable = Array("\(SupervisedLaunch.jobVariable)=\(job)".utf8)
     let word = Array(job.utf8)
     let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
     return names.compactMap { pid_t($0) }.filter { process in
-      process != getpid() && !own.contains(process)
+      process != getpid()
         && (contains(variable, "/proc/\(process)/environ")
           || contains(word, "/proc/\(process)/cmdline"))
     }
   }
 
   /// Ends them all; true when none is left.
-  package static func end(
-    job: String, except own: Set<pid_t> = [], withinSeconds limit: Double = 5
-  ) -> Bool {
+  package static func end(job: String, withinSeconds limit: Double = 5) -> Bool {
     let watch = Stopwatch()
     while true {
-      let living = processes(of: job, except: own)
+      let living = processes(of: job)
       if living.isEmpty { return true }
       guard watch.seconds < limit else { return false }
       for process in living { kill(process, SIGKILL) }

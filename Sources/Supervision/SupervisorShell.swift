@@ -21,6 +21,8 @@ package final class SupervisorShell {
   }
 
   private static let lookMilliseconds: Int32 = 50
+  /// Between two attempts to have a lifeline again.
+  private static let lifelineSeconds = 30.0
 
   private let paths: RunPaths
   private let lease: SupervisorLease
@@ -33,6 +35,8 @@ package final class SupervisorShell {
   private var table: IncidentTable
   private var events: EventLog
   private var lifeline: SpawnedProcess
+  private var nextLifelineAt = 0.0
+  private var isLifelineMissed = false
   private var mpirun: SpawnedProcess?
   private var openPipes: Set<Int32> = []
   private var heartbeats: (output: HeartbeatStream, error: HeartbeatStream)
@@ -64,14 +68,13 @@ package final class SupervisorShell {
     table = IncidentTable(hosts: line.hosts)
     events = try EventLog(
       path: paths.events, incarnation: try RunDirectory.lastIncarnation(of: paths))
-    control = JobControl(
-      hosts: line.hosts, agent: line.agent, binary: line.program[0], environment: line.environment)
+    control = JobControl(line)
     launcherLog = open(
       paths.logs + "/mpirun.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
     heartbeats = (HeartbeatStream(job: lease.job), HeartbeatStream(job: lease.job))
     lifeline = try Self.startLifeline(line, job: lease.job)
     if let abandoned = lease.abandonedJob {
-      control.reapNow([abandoned], except: [lifeline.identifier]) { _ in }
+      control.reapNow(abandoned)
     }
   }
 
@@ -117,7 +120,7 @@ package final class SupervisorShell {
       }
     case .reap:
       if let mpirun, mpirun.poll() == nil { mpirun.send(SIGKILL) }
-      control.reap([lease.job], except: [lifeline.identifier])
+      control.reap(lease.job)
     case .record(let record):
       table.take(record)
       events.append(.supervisor, record.fields(line.hosts))
@@ -216,8 +219,18 @@ extension SupervisorShell {
 
   // MARK: The process that outlives this one
 
+  /// One that was killed is replaced; one that cannot live here is not started all the time.
   private func keepLifeline() {
     guard lifeline.poll() != nil else { return }
+    guard clock.seconds >= nextLifelineAt else {
+      if !isLifelineMissed {
+        say(
+          "the lifeline process ends by itself: should this supervisor be killed, its ranks end"
+            + " only after \(Int(Pulse.deadManSeconds)) s")
+      }
+      return isLifelineMissed = true
+    }
+    nextLifelineAt = clock.seconds + Self.lifelineSeconds
     if let another = try? Self.startLifeline(line, job: lease.job) { lifeline = another }
   }
 
@@ -225,12 +238,15 @@ extension SupervisorShell {
     _ line: LaunchLine.Job, job: String
   ) throws(Failure) -> SpawnedProcess {
     let child = try SpawnedProcess(
-      [line.program[0], "lifeline"], environment: ["PATH": line.environment["PATH"] ?? ""],
+      [line.program[0], "lifeline"], environment: line.ownEnvironment,
       input: .pipe, output: .nothing)
     let folders = [line.temporaryFolder, line.sharedMemoryFolder].compactMap { $0 }
     let bytes = Lifeline.message(job: job, folders: folders)
+    // One that ended at once is an error like others, not the end of this process.
+    signal(SIGPIPE, SIG_IGN)
     let count = bytes.withUnsafeBytes { write(child.input, $0.baseAddress, $0.count) }
     guard count == bytes.count else {
+      _ = child.wait(seconds: 0)
       throw Failure(.unavailable, "the lifeline process ended at once")
     }
     return child

@@ -127,6 +127,26 @@ private let job = String(repeating: "0123abcd", count: 4)
     #expect(!remote.arguments.contains { $0.contains("/agent") })
   }
 
+  /// What is linked against libraries of a module finds them as the ranks do.
+  @Test func theProgramsOwnProcessesFindTheirLibraries() {
+    func job(_ environment: [String: String]) -> LaunchLine.Job {
+      LaunchLine.Job(
+        launcher: "/usr/bin/mpirun", program: ["/opt/my lockstep", "train"], hosts: [],
+        namedSlots: nil, agent: [], temporaryFolder: "/tmp/x", sharedMemoryFolder: nil,
+        environment: environment, isRoot: false, cores: 1, processors: 1, terminal: [:])
+    }
+    let own = ["PATH": "/bin", "LD_LIBRARY_PATH": "/opt/hdf5/lib:/a'b"]
+    let asked = job(own.merging(["HOME": "/h", "OTHER": "x"]) { $1 })
+    #expect(asked.ownEnvironment == own)
+    #expect(
+      asked.reapCommand(SupervisionTests.job)
+        == "env 'LD_LIBRARY_PATH=/opt/hdf5/lib:/a'\\''b' '/opt/my lockstep' reap"
+        + " --job=\(SupervisionTests.job)")
+    #expect(
+      job([:]).reapCommand(SupervisionTests.job)
+        == "'/opt/my lockstep' reap --job=\(SupervisionTests.job)")
+  }
+
   @Test func wordsAreQuotedForPeopleOnly() {
     let text = line(ranks: 1, hosts: [JobHost(name: "localhost", slots: 1)], named: nil)
     #expect(text.arguments.contains("a b.yaml"))

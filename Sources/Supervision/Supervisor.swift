@@ -31,7 +31,8 @@ package struct Supervisor: Sendable {
   private var now = 0.0
   private var actions: [SupervisorAction] = []
   private var times = StepTimes()
-  private var isStopRequested = false
+  /// When somebody asked to stop the last time.
+  private var stopAskedAt: Double?
   /// Of the run as a whole, as far as any launch has told.
   private var savedStep = -1
   private var ledger = RestartLedger()
@@ -144,7 +145,7 @@ extension Supervisor {
     let watch = JobWatch(plan: plan, incarnation: incarnation, at: now)
     record(.launch(incarnation: incarnation, plan))
     state = .running(watch)
-    if isStopRequested { end(watch, .stoppedNow, .terminate) }
+    if stopAskedAt != nil { end(watch, .stoppedNow, .terminate) }
   }
 
   private mutating func launchFailed(_ failure: Failure) {
@@ -259,8 +260,10 @@ extension Supervisor {
 
 extension Supervisor {
   private mutating func stop() {
-    let isSecond = isStopRequested
-    isStopRequested = true
+    // `timeout` and schedulers send a signal to the process and to its group: one request.
+    if let before = stopAskedAt, now - before < policy.sameRequestSeconds { return }
+    let isSecond = stopAskedAt != nil
+    stopAskedAt = now
     switch state {
     case .running(let watch):
       // A rank that has not begun has no handler yet, and nothing to save.
@@ -339,7 +342,7 @@ extension Supervisor {
   /// After a launch: the end of it all, or the next one.
   private mutating func conclude(_ death: Death) {
     if let verdict = Self.finalVerdict(death.cause) { return finish(verdict) }
-    if isStopRequested { return finish(Verdict(.stopped, exitCode: .stoppedResumable)) }
+    if stopAskedAt != nil { return finish(Verdict(.stopped, exitCode: .stoppedResumable)) }
     ledger.note(death, savedStep: savedStep, resolution: times.stepsPerBeat)
     if let verdict = ledger.verdict(after: death, policy) { return finish(verdict) }
     let delay = policy.delay(attempt: ledger.failures, draw: ledger.total)

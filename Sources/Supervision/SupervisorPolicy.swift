@@ -16,6 +16,8 @@ package struct SupervisorPolicy: Equatable, Sendable {
   package var patienceSeconds = 900.0
   /// mpirun must end so long after the first rank said that it is through.
   package var leaveSeconds = 60.0
+  /// Signals to stop that come so soon after another are the same request.
+  package var sameRequestSeconds = 1.0
   /// Between SIGTERM and SIGKILL.
   package var terminateSeconds = 3.0
   /// After SIGKILL mpirun counts as gone even if the kernel has not said so.

@@ -27,7 +27,7 @@ package enum SupervisorEvent: Sendable {
 
 /// What a person or a scheduler asks of the supervisor.
 package enum SupervisorRequest: Equatable, Sendable {
-  /// Save and end; asked again, end now.
+  /// Save and end; asked again later, end now.
   case stop
   /// Save and go on.
   case save

@@ -243,7 +243,9 @@ struct Simulation {
       guard supervisor != nil, world.now >= suspendedUntil else { return }
       isStopAsked = true
       take(.signal(.stop))
-      if verdict == nil, world.dice.chance(0.5) { take(.signal(.stop)) }
+      if world.dice.chance(0.5) {
+        world.deliver(.signal(.stop), after: world.dice.between(0, 4))
+      }
     default:
       let stray = Heartbeat(
         incarnation: lastIncarnation + (world.dice.chance(0.5) ? 1000 : -1),

@@ -264,7 +264,13 @@ import Training
     bench.train(3)
     #expect(bench.take(.signal(.save)) == [.send(.save)])
     #expect(bench.take(.signal(.stop)) == [.send(.saveAndStop)])
+    // What comes at once is the same request, sent to the process and to its group.
+    #expect(bench.take(.signal(.stop)).isEmpty)
+    #expect(bench.wait(0.9).isEmpty)
+    #expect(bench.take(.signal(.stop)).isEmpty)
+    #expect(bench.wait(0.2).isEmpty)
     #expect(sends(bench.take(.signal(.stop))) == [.terminate])
+    #expect(bench.take(.signal(.stop)).isEmpty)
     #expect(sends(bench.wait(2.5)).isEmpty)
     #expect(sends(bench.wait(1)) == [.kill])
     _ = bench.take(.exited(.signal(9)))

@@ -23,6 +23,8 @@ package struct JobWatch: Equatable, Sendable {
   private var progressAt: Double
   /// When the step last grew.
   private var stepAt: Double?
+  /// Whether anything but steps was heard of since then.
+  private var isStepMixed = false
   private(set) var leavingSince: Double?
   /// A rank mpirun has named, and the signal that ended it.
   var blamed: (rank: Int, signal: Int32)?
@@ -47,7 +49,9 @@ package struct JobWatch: Equatable, Sendable {
 
   /// Takes a sign of life; one of another launch, of no rank of ours or older than the last of its
   /// rank changes nothing. Measured step times go to `times`.
-  mutating func hear(_ beat: Heartbeat, at now: Double, _ times: inout StepTimes) {
+  mutating func hear(
+    _ beat: Heartbeat, at now: Double, _ policy: SupervisorPolicy, _ times: inout StepTimes
+  ) {
     guard beat.incarnation == incarnation, ranks.indices.contains(beat.rank),
       beat.sequence > ranks[beat.rank].sequence
     else { return }
@@ -70,12 +74,18 @@ package struct JobWatch: Equatable, Sendable {
     }
     if beat.reading.savedStep >= 0 { savedStep = max(savedStep ?? 0, beat.reading.savedStep) }
     let newStep = beat.reading.step
+    let isTraining = beat.reading.activity == .training
+    if !isTraining { isStepMixed = true }
     guard beat.reading.activity != .starting, newStep > step ?? -1 else { return }
     if let before = step, let since = stepAt, now > since {
-      times.add((now - since) / Double(newStep - before))
+      let seconds = (now - since) / Double(newStep - before)
+      // The first step of a launch allocates, reads and computes at once.
+      let isFirst = before <= resumedStep ?? before
+      if !isStepMixed && !isFirst || seconds <= policy.harmlessStepSeconds { times.add(seconds) }
     }
     step = newStep
     stepAt = now
+    isStepMixed = !isTraining
     progressAt = now
   }
 
@@ -137,10 +147,10 @@ package struct JobWatch: Equatable, Sendable {
   /// Steps have a measured time; everything else only patience.
   private func stallLimit(_ policy: SupervisorPolicy, _ times: StepTimes) -> Double {
     let areTraining = ranks.allSatisfy { $0.activity == .training }
-    // The first step of a launch allocates, reads and computes at once: it has no measured time.
+    // Nor has the first step of a launch.
     guard areTraining, let step, let resumedStep, step > resumedStep,
       let limit = times.stallLimit(policy)
     else { return policy.patienceSeconds }
-    return limit
+    return min(limit, policy.patienceSeconds)
   }
 }

@@ -164,7 +164,7 @@ extension Supervisor {
     guard case .running(var watch) = state else { return }
     // The one owner of the ranks' array from here to the end, so that nothing is copied.
     state = .idle
-    watch.hear(beat, at: now, &times)
+    watch.hear(beat, at: now, policy, &times)
     if let saved = watch.savedStep { savedStep = max(savedStep, saved) }
     if let step = watch.step, let resumed = watch.resumedStep, step > resumed {
       noteRecovery(watch, after: resumed)

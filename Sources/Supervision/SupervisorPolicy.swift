@@ -10,6 +10,8 @@ package struct SupervisorPolicy: Equatable, Sendable {
   package var stallFloorSeconds = 10.0
   /// … or so many times the 99th percentile of measured step times.
   package var stallFactor = 5.0
+  /// A step so short raises no limit, whatever was in it beside.
+  var harmlessStepSeconds: Double { stallFloorSeconds / stallFactor }
   /// Every rank must have given a sign of life so long after the launch.
   package var startSeconds = 90.0
   /// What has no measured time may take so long: loading, the first step, validation, a save.

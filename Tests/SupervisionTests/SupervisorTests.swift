@@ -12,9 +12,13 @@ import Training
     var sequence = 0
     var work = 0
 
-    init(_ hosts: [JobHost] = [JobHost(name: "localhost", slots: 2)], minimumRanks: Int = 1) {
+    init(
+      _ hosts: [JobHost] = [JobHost(name: "localhost", slots: 2)], minimumRanks: Int = 1,
+      patienceSeconds: Double = 900
+    ) {
       var policy = SupervisorPolicy()
       policy.minimumRanks = minimumRanks
+      policy.patienceSeconds = patienceSeconds
       supervisor = Supervisor(hosts: hosts, policy: policy)
     }
 
@@ -172,6 +176,36 @@ import Training
     for _ in 0..<60 {
       for rank in 0..<2 { _ = slow.beat(rank, step: 9) }
       #expect(slow.wait(0.5).isEmpty)
+    }
+  }
+
+  /// A first step, a validation and a save of a minute between steps of three seconds: fifteen may
+  /// pass, where patience lasts so long.
+  @Test func onlyStepsAreMeasuredAsSteps() {
+    for (patience, limit) in [(900.0, 15.0), (12.0, 12.0)] {
+      var bench = Bench(patienceSeconds: patience)
+      _ = bench.take(.begin)
+      _ = bench.take(.launched(incarnation: 1))
+      let long = patience / 15
+      for (step, activity, seconds) in [
+        (0, RankActivity.training, long), (1, .training, 3), (2, .training, 3), (3, .training, 3),
+        (4, .evaluating, long), (4, .training, 3), (5, .saving, long), (5, .training, 3),
+        (6, .training, 3),
+      ] {
+        bench.work += 1
+        for _ in 0..<Int(seconds * 2) {
+          for rank in 0..<2 { _ = bench.beat(rank, step: step, activity: activity) }
+          #expect(bench.wait(0.5).isEmpty)
+        }
+      }
+      var actions: [SupervisorAction] = []
+      let since = bench.now
+      while actions.isEmpty, bench.now < since + 400 {
+        for rank in 0..<2 { _ = bench.beat(rank, step: 7) }
+        actions = bench.wait(0.5)
+      }
+      #expect(deaths(actions).first?.cause == .stalled)
+      #expect(limit...limit + 1 ~= bench.now - since)
     }
   }
 

@@ -23,10 +23,10 @@ final class JobControl: Sendable {
   }
 
   /// Ends every process of a job, here and on the other hosts.
-  func reap(_ job: String) {
+  func reap(_ job: String, number: Int) {
     Thread.detachNewThread { [self] in
       let silent = reapNow(job)
-      inbox.withLock { $0.append(.reaped(silentHosts: silent)) }
+      inbox.withLock { $0.append(.reaped(number: number, silentHosts: silent)) }
     }
   }
 

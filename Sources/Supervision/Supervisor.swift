@@ -38,6 +38,8 @@ package struct Supervisor: Sendable {
   private var ledger = RestartLedger()
   /// The death a launch has not yet made good.
   private var unrecovered: (detectedAt: Double, step: Int?)?
+  /// So many times was the job to be ended; the last is the question an answer may be to.
+  private var reapCount = 0
   /// Which hosts did not answer when the last launch was cleared up; used once.
   private var answer: (silentHosts: [Int], at: Double)?
 
@@ -72,7 +74,9 @@ package struct Supervisor: Sendable {
     case .tick: tick()
     case .signal(.stop): stop()
     case .signal(.save): if case .running(let watch) = state, watch.isComplete { send(.save) }
-    case .reaped(let silent):
+    case .reaped(let number, let silent):
+      // A late answer is to a question that was given up: a host may have been lost since.
+      guard number == reapCount else { break }
       if case .reaping = state { answer = (silent, now) }
       reaped(silent)
     case .fenced: fenced()
@@ -82,6 +86,11 @@ package struct Supervisor: Sendable {
 
   private mutating func send(_ signal: JobSignal) { actions.append(.send(signal)) }
   private mutating func record(_ record: SupervisorRecord) { actions.append(.record(record)) }
+
+  private mutating func askForReaping() {
+    reapCount += 1
+    actions.append(.reap(number: reapCount))
+  }
 
   private mutating func finish(_ verdict: Verdict) {
     state = .finished(verdict)
@@ -107,7 +116,7 @@ extension Supervisor {
     }
     // A host that was cut off and is back may still have ranks: the question is to end them.
     state = .probing(since: now)
-    actions.append(.reap)
+    askForReaping()
   }
 
   private mutating func leaveOut(_ silent: [Int]) {
@@ -140,7 +149,7 @@ extension Supervisor {
     guard case .launching(let plan) = state else {
       // It came after all was decided: nothing may run that nobody watches.
       send(.kill)
-      return actions.append(.reap)
+      return askForReaping()
     }
     let watch = JobWatch(plan: plan, incarnation: incarnation, at: now)
     record(.launch(incarnation: incarnation, plan))
@@ -328,7 +337,7 @@ extension Supervisor {
   /// Ends what is left of the job; every launch comes by here before the next.
   private mutating func reap(_ death: Death) {
     state = .reaping(death, since: now)
-    actions.append(.reap)
+    askForReaping()
   }
 
   private mutating func reaped(_ silent: [Int]) {

@@ -118,9 +118,9 @@ package final class SupervisorShell {
       case .terminate: mpirun?.send(SIGTERM)
       case .kill: mpirun?.send(SIGKILL)
       }
-    case .reap:
+    case .reap(let number):
       if let mpirun, mpirun.poll() == nil { mpirun.send(SIGKILL) }
-      control.reap(lease.job)
+      control.reap(lease.job, number: number)
     case .record(let record):
       table.take(record)
       events.append(.supervisor, record.fields(line.hosts))

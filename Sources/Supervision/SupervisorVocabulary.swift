@@ -19,8 +19,9 @@ package enum SupervisorEvent: Sendable {
   case exited(ProcessEnd)
   case tick
   case signal(SupervisorRequest)
-  /// No process of the job is left on the hosts that could be asked; the others did not answer.
-  case reaped(silentHosts: [Int])
+  /// The answer to `reap` of that number: no process of the job is left on the hosts that could be
+  /// asked; the others did not answer.
+  case reaped(number: Int, silentHosts: [Int])
   /// Somebody else supervises the run now.
   case fenced
 }
@@ -46,8 +47,9 @@ package enum SupervisorAction: Equatable, Sendable {
   case launch(LaunchPlan)
   /// Send mpirun a signal, which forwards USR1 and USR2 to its ranks.
   case send(JobSignal)
-  /// End every process of the job on every host; `reaped` tells which did not answer.
-  case reap
+  /// End every process of the job on every host; `reaped` tells which did not answer, under the
+  /// same number.
+  case reap(number: Int)
   case record(SupervisorRecord)
   /// Nothing is left to do.
   case finish(Verdict)

@@ -119,11 +119,11 @@ struct SimulatedWorld {
     }
   }
 
-  mutating func reap(supervisor: Int) {
+  mutating func reap(supervisor: Int, number: Int) {
     for job in jobs.indices where jobs[job].supervisor <= supervisor { endReachable(job) }
     let silent = hosts.indices.filter { hosts[$0].isCut }
     unreaped = silent
-    deliver(.reaped(silentHosts: silent), after: dice.between(0.05, 10))
+    deliver(.reaped(number: number, silentHosts: silent), after: dice.between(0.05, 10))
   }
 
   mutating func deliver(_ event: SupervisorEvent, after seconds: Double) {

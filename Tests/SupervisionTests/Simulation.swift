@@ -123,11 +123,11 @@ struct Simulation {
     case .send(let signal):
       if mutant == .killIsLost, signal == .kill || signal == .terminate { return }
       world.send(signal, supervisor: supervisorNumber)
-    case .reap:
+    case .reap(let number):
       if mutant == .reapingIsSkipped {
-        world.deliver(.reaped(silentHosts: []), after: 0)
+        world.deliver(.reaped(number: number, silentHosts: []), after: 0)
       } else {
-        world.reap(supervisor: supervisorNumber)
+        world.reap(supervisor: supervisorNumber, number: number)
       }
     case .record(let record): check(record)
     case .finish(let verdict): self.verdict = verdict

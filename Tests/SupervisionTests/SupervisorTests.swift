@@ -11,6 +11,7 @@ import Training
     var now = 0.0
     var sequence = 0
     var work = 0
+    var reapNumber = 0
 
     init(
       _ hosts: [JobHost] = [JobHost(name: "localhost", slots: 2)], minimumRanks: Int = 1,
@@ -23,7 +24,14 @@ import Training
     }
 
     mutating func take(_ event: SupervisorEvent) -> [SupervisorAction] {
-      supervisor.handle(event, at: now)
+      let actions = supervisor.handle(event, at: now)
+      for case .reap(let number) in actions { reapNumber = number }
+      return actions
+    }
+
+    /// The answer to the last question.
+    mutating func reaped(without silent: [Int] = []) -> [SupervisorAction] {
+      take(.reaped(number: reapNumber, silentHosts: silent))
     }
 
     mutating func wait(_ seconds: Double) -> [SupervisorAction] {
@@ -90,8 +98,8 @@ import Training
     var bench = Bench()
     #expect(bench.take(.begin) == [.launch(LaunchPlan(ranksByHost: [2]))])
     bench.train(20)
-    #expect(bench.take(.exited(.exit(0))) == [.reap])
-    #expect(verdict(bench.take(.reaped(silentHosts: []))) == Verdict(.finished, exitCode: .success))
+    #expect(bench.take(.exited(.exit(0))) == [.reap(number: 1)])
+    #expect(verdict(bench.reaped()) == Verdict(.finished, exitCode: .success))
   }
 
   /// The last step had been saved: the next launch has nothing to do but to say so.
@@ -100,7 +108,7 @@ import Training
     _ = bench.take(.begin)
     bench.train(5, saved: 8)
     _ = bench.take(.exited(.signal(9)))
-    var actions = bench.take(.reaped(silentHosts: [])) + bench.wait(60)
+    var actions = bench.reaped() + bench.wait(60)
     #expect(actions.contains(.launch(LaunchPlan(ranksByHost: [2]))))
     _ = bench.take(.launched(incarnation: 2))
     actions = bench.take(.exited(.exit(0)))
@@ -109,7 +117,7 @@ import Training
       return resumed
     }
     #expect(recoveries == [8])
-    #expect(verdict(bench.take(.reaped(silentHosts: []))) == Verdict(.finished, exitCode: .success))
+    #expect(verdict(bench.reaped()) == Verdict(.finished, exitCode: .success))
   }
 
   @Test func aRankThatRanOutOfMemoryIsToldFromOneThatWasKilled() throws {
@@ -118,7 +126,7 @@ import Training
         JobHost(name: "localhost", slots: 1), JobHost(name: "elsewhere", slots: 1),
       ])
       _ = bench.take(.begin)
-      _ = bench.take(.reaped(silentHosts: []))
+      _ = bench.reaped()
       bench.train(2)
       if memoryRanOut { #expect(bench.take(.memoryRanOut).isEmpty) }
       _ = bench.take(.rankEnded(rank: rank, signal: 9))
@@ -252,7 +260,7 @@ import Training
         bench.train(2, incarnation: incarnation, saved: refills ? incarnation : -1)
         // Never the same death twice.
         _ = bench.take(.exited(.exit(Int32(100 + incarnation))))
-        end = verdict(bench.take(.reaped(silentHosts: [])))
+        end = verdict(bench.reaped())
         guard end == nil else { break }
         let isLaunched = bench.untilLaunch()
         #expect(isLaunched)
@@ -271,7 +279,7 @@ import Training
       bench.train(4, incarnation: incarnation)
       _ = bench.take(.rankEnded(rank: 1, signal: 11))
       _ = bench.take(.exited(.exit(139)))
-      end = verdict(bench.take(.reaped(silentHosts: [])))
+      end = verdict(bench.reaped())
       guard incarnation < 3 else { break }
       let isLaunched = bench.untilLaunch()
       #expect(end == nil && isLaunched)
@@ -289,7 +297,7 @@ import Training
     bench.train(2)
     _ = bench.take(.exited(.exit(code.rawValue)))
     #expect(
-      verdict(bench.take(.reaped(silentHosts: []))) == Verdict(.final(code), exitCode: code))
+      verdict(bench.reaped()) == Verdict(.final(code), exitCode: code))
   }
 
   @Test func theFirstSignalSavesTheSecondEnds() {
@@ -309,7 +317,7 @@ import Training
     #expect(sends(bench.wait(1)) == [.kill])
     _ = bench.take(.exited(.signal(9)))
     #expect(
-      verdict(bench.take(.reaped(silentHosts: [])))
+      verdict(bench.reaped())
         == Verdict(.stopped, exitCode: .stoppedResumable))
   }
 
@@ -325,19 +333,19 @@ import Training
   @Test func hostsThatDoNotAnswerAreLeftOutAndAskedAgain() {
     let hosts = [JobHost(name: "a", slots: 2), JobHost(name: "b", slots: 2)]
     var bench = Bench(hosts, minimumRanks: 2)
-    #expect(bench.take(.begin) == [.reap])
+    #expect(bench.take(.begin) == [.reap(number: 1)])
     #expect(
-      bench.take(.reaped(silentHosts: [1])) == [
+      bench.reaped(without: [1]) == [
         .record(.leftOut(hosts: [1])), .launch(LaunchPlan(ranksByHost: [2, 0])),
       ])
     bench.train(3)
     // Whoever answered when the launch was cleared up is not asked again.
     _ = bench.take(.exited(.exit(205)))
-    _ = bench.take(.reaped(silentHosts: []))
+    _ = bench.reaped()
     #expect(bench.wait(1.5) == [.launch(LaunchPlan(ranksByHost: [2, 2]))])
     bench.train(3)
     _ = bench.take(.exited(.exit(205)))
-    _ = bench.take(.reaped(silentHosts: [1]))
+    _ = bench.reaped(without: [1])
     #expect(
       bench.wait(3) == [
         .record(.leftOut(hosts: [1])), .launch(LaunchPlan(ranksByHost: [2, 0])),
@@ -345,15 +353,15 @@ import Training
 
     var strict = Bench(hosts, minimumRanks: 3)
     _ = strict.take(.begin)
-    _ = strict.take(.reaped(silentHosts: []))
+    _ = strict.reaped()
     strict.train(3)
     _ = strict.take(.exited(.exit(205)))
-    _ = strict.take(.reaped(silentHosts: [0]))
+    _ = strict.reaped(without: [0])
     // Too few: they get another chance before it counts as a failure.
-    #expect(strict.wait(3) == [.reap])
+    #expect(strict.wait(3) == [.reap(number: 3)])
     var end: Verdict?
     for _ in 0..<400 where end == nil {
-      end = verdict(strict.take(.reaped(silentHosts: [0]))) ?? verdict(strict.wait(1))
+      end = verdict(strict.reaped(without: [0])) ?? verdict(strict.wait(1))
     }
     #expect(end == Verdict(.budgetSpent(.hostsMissing, restarts: 5), exitCode: .unavailable))
   }
@@ -362,25 +370,39 @@ import Training
     let hosts = [JobHost(name: "a", slots: 1), JobHost(name: "b", slots: 1)]
     var bench = Bench(hosts)
     _ = bench.take(.begin)
-    _ = bench.take(.reaped(silentHosts: []))
+    _ = bench.reaped()
     // Each restart waits longer; from the fourth on the hosts are asked anew.
     var asked: [Bool] = []
     for _ in 1...5 {
       bench.train(3)
       _ = bench.take(.exited(.exit(205)))
-      _ = bench.take(.reaped(silentHosts: []))
+      _ = bench.reaped()
       let actions = bench.wait(61)
-      asked.append(actions.contains(.reap))
-      if asked.last == true { _ = bench.take(.reaped(silentHosts: [])) }
+      asked.append(actions.contains { if case .reap = $0 { true } else { false } })
+      if asked.last == true { _ = bench.reaped() }
     }
     #expect(asked == [false, false, false, true, true])
+  }
+
+  /// A host that answered before it was lost has not answered the next question.
+  @Test func aLateAnswerIsToAnotherQuestion() {
+    let hosts = [JobHost(name: "a", slots: 1), JobHost(name: "b", slots: 1)]
+    var bench = Bench(hosts)
+    #expect(bench.take(.begin) == [.reap(number: 1)])
+    _ = bench.reaped()
+    bench.train(3)
+    #expect(bench.take(.exited(.exit(205))).last == .reap(number: 2))
+    // Nobody answers in time; the next launch asks again.
+    #expect(bench.wait(32).contains(.reap(number: 3)))
+    #expect(bench.take(.reaped(number: 2, silentHosts: [])).isEmpty)
+    #expect(bench.reaped(without: [1]).contains(.launch(LaunchPlan(ranksByHost: [1, 0]))))
   }
 
   @Test func aHostMpirunHasLostIsNamed() throws {
     let hosts = [JobHost(name: "a", slots: 1), JobHost(name: "b.cluster", slots: 1)]
     var bench = Bench(hosts)
     _ = bench.take(.begin)
-    _ = bench.take(.reaped(silentHosts: []))
+    _ = bench.reaped()
     bench.train(3)
     _ = bench.take(.hostLost(name: "b"))
     let death = try #require(deaths(bench.take(.exited(.exit(205)))).first)
@@ -397,6 +419,6 @@ import Training
     #expect(sends(bench.take(.fenced)) == [.kill])
     _ = bench.take(.exited(.signal(9)))
     #expect(
-      verdict(bench.take(.reaped(silentHosts: []))) == Verdict(.fenced, exitCode: .inputOutput))
+      verdict(bench.reaped()) == Verdict(.fenced, exitCode: .inputOutput))
   }
 }

@@ -52,7 +52,7 @@ struct RestartLedger: Sendable {
         return code
       }
       return death.step == nil ? .unavailable : .internal
-    case .launchFailed(let code): return code
+    case .launchFailed(let code, _): return code
     case .hostsMissing, .startTimeout: return .unavailable
     default: return .internal
     }

@@ -160,7 +160,7 @@ extension Supervisor {
   private mutating func launchFailed(_ failure: Failure) {
     guard case .launching = state else { return }
     if failure.exitCode == .inputOutput {
-      return fail(.launchFailed(failure.exitCode))
+      return fail(.launchFailed(failure.exitCode, failure.message))
     }
     finish(Verdict(.launchFailed(failure), exitCode: failure.exitCode))
   }

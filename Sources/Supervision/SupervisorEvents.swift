@@ -52,6 +52,8 @@ extension SupervisorRecord {
     switch self {
     case .launch(let incarnation, let plan):
       return incarnation == 1 ? nil : "launch \(incarnation) on \(plan.ranks) ranks"
+    case .death(let death) where death.incarnation == 0:
+      return "there was no launch: \(death.cause.text)"
     case .death(let death):
       let rank = death.rank.map { "rank \($0) on" } ?? (death.host == nil ? "the job" : "host")
       let host = death.host.map { " \(names([$0]))" } ?? ""

@@ -125,7 +125,9 @@ package final class SupervisorShell {
       table.take(record)
       events.append(.supervisor, record.fields(line.hosts))
       // The reason of a launch that never began is mpirun's to tell, unless a rank has.
-      if case .death(let death) = record, death.step == nil, !death.cause.isRanksOwn {
+      if case .death(let death) = record, death.incarnation > 0, death.step == nil,
+        !death.cause.isRanksOwn
+      {
         notices.forEach(say)
       }
       if let sentence = record.sentence(line.hosts) { say(sentence) }
@@ -143,6 +145,7 @@ package final class SupervisorShell {
 
 extension SupervisorShell {
   private func launch(_ plan: LaunchPlan) {
+    notices = []
     do throws(Failure) {
       let incarnation = try RunDirectory.takeIncarnation(paths)
       lease.set(incarnation: incarnation)
@@ -152,7 +155,6 @@ extension SupervisorShell {
         leasePath: SpawnedProcess.absolute(paths.lease))
       let command = LaunchLine(line, plan: plan, launch: launch)
       words = LauncherWords()
-      notices = []
       heartbeats = (HeartbeatStream(job: lease.job), HeartbeatStream(job: lease.job))
       memoryKills = MemoryKills.count()
       let child = try SpawnedProcess(command.arguments, environment: command.environment)

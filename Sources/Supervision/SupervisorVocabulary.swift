@@ -96,7 +96,8 @@ package enum Cause: Equatable, Hashable, Sendable {
   case startTimeout
   /// Ranks said they were through, but mpirun did not end.
   case slowEnd
-  case launchFailed(ExitCode)
+  /// mpirun could not be started; the words are the failure's own.
+  case launchFailed(ExitCode, String)
   /// Too few hosts answer.
   case hostsMissing
   /// Somebody asked a second time.
@@ -115,7 +116,7 @@ package enum Cause: Equatable, Hashable, Sendable {
     case .stalled: "no step finished in time"
     case .startTimeout: "did not start in time"
     case .slowEnd: "mpirun did not end"
-    case .launchFailed(let code): "mpirun not started (code \(code.rawValue))"
+    case .launchFailed(_, let reason): reason
     case .hostsMissing: "too few hosts answer"
     case .stoppedNow: "stopped at once"
     case .fenced: "another supervisor took over"
@@ -135,6 +136,7 @@ package enum SignalName {
 
 /// The end of one launch.
 package struct Death: Equatable, Sendable {
+  /// 0 where it did not come to a launch.
   package var incarnation: Int
   package var cause: Cause
   /// The rank to blame and its host's index, where known; a host alone is one that was lost.

@@ -271,6 +271,17 @@ import Training
     }
   }
 
+  @Test func aLaunchThatDidNotComeAboutSaysWhy() throws {
+    var bench = Bench()
+    _ = bench.take(.begin)
+    let reason = "RUN/incarnation: cannot read (Is a directory)"
+    let actions = bench.take(.launchFailed(Failure(.inputOutput, reason)))
+    let death = try #require(deaths(actions).first)
+    #expect(SupervisorRecord.death(death).sentence([]) == "there was no launch: \(reason)")
+    let isTriedAgain = bench.untilLaunch()
+    #expect(isTriedAgain)
+  }
+
   @Test func threeSameDeathsAtOneStepAreAProgramError() {
     var bench = Bench()
     _ = bench.take(.begin)

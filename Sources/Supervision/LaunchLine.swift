@@ -154,6 +154,17 @@ package struct LaunchLine: Equatable, Sendable {
 }
 
 extension LaunchLine.Job {
+  /// With folders of one job alone in those that were given.
+  package func withFolders(of job: String) -> LaunchLine.Job {
+    var own = self
+    own.temporaryFolder += "/lockstep-\(job)"
+    own.sharedMemoryFolder? += "/lockstep-\(job)"
+    return own
+  }
+
+  /// For temporary files, on this host.
+  package var folders: [String] { [temporaryFolder] + (sharedMemoryFolder.map { [$0] } ?? []) }
+
   /// What this program needs to run beside the ranks: it may find its libraries as they do, by
   /// what `module load` has set.
   package var ownEnvironment: [String: String] {

@@ -54,27 +54,30 @@ package final class SupervisorShell {
   package init(_ settings: Settings) throws(Failure) {
     paths = RunPaths(root: settings.runPath)
     lease = try SupervisorLease(root: settings.runPath)
-    line = settings.line
-    line.temporaryFolder += "/lockstep-\(lease.job)"
-    if let folder = line.sharedMemoryFolder {
-      line.sharedMemoryFolder = folder + "/lockstep-\(lease.job)"
-    }
-    for folder in [line.temporaryFolder, line.sharedMemoryFolder].compactMap({ $0 }) {
-      guard mkdir(folder, 0o700) == 0 else {
-        throw FileSystem.failure(.cannotCreate, "create the folder", folder)
-      }
-    }
+    line = settings.line.withFolders(of: lease.job)
     supervisor = Supervisor(hosts: line.hosts, policy: settings.policy)
     table = IncidentTable(hosts: line.hosts)
-    events = try EventLog(
-      path: paths.events, incarnation: try RunDirectory.lastIncarnation(of: paths))
     control = JobControl(line)
     launcherLog = open(
       paths.logs + "/mpirun.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
     heartbeats = (HeartbeatStream(job: lease.job), HeartbeatStream(job: lease.job))
-    lifeline = try Self.startLifeline(line, job: lease.job)
     if let abandoned = lease.abandonedJob {
       control.reapNow(abandoned)
+      settings.line.withFolders(of: abandoned).folders.forEach(Self.removeOwn)
+    }
+    do throws(Failure) {
+      events = try EventLog(
+        path: paths.events, incarnation: try RunDirectory.lastIncarnation(of: paths))
+      for folder in line.folders {
+        guard mkdir(folder, 0o700) == 0 else {
+          throw FileSystem.failure(.cannotCreate, "create the folder", folder)
+        }
+      }
+      lifeline = try Self.startLifeline(line, job: lease.job)
+    } catch {
+      line.folders.forEach(Self.removeOwn)
+      lease.release()
+      throw error
     }
   }
 
@@ -102,6 +105,13 @@ package final class SupervisorShell {
     output.flush()
     errors.flush()
     return (verdict ?? Verdict(.stopped, exitCode: .stoppedResumable), table.lines)
+  }
+
+  /// Removes a folder unless it is another user's, or gone.
+  private static func removeOwn(_ folder: String) {
+    var status = stat()
+    guard lstat(folder, &status) == 0, status.st_uid == geteuid() else { return }
+    try? FileSystem.remove(folder)
   }
 
   private func take(_ event: SupervisorEvent) {
@@ -146,6 +156,7 @@ package final class SupervisorShell {
 extension SupervisorShell {
   private func launch(_ plan: LaunchPlan) {
     notices = []
+    removeTemporaryFiles()
     do throws(Failure) {
       let incarnation = try RunDirectory.takeIncarnation(paths)
       lease.set(incarnation: incarnation)
@@ -163,6 +174,15 @@ extension SupervisorShell {
       take(.launched(incarnation: incarnation))
     } catch {
       take(.launchFailed(error))
+    }
+  }
+
+  /// An mpirun that was killed has left its own; nothing of the job runs before a launch.
+  private func removeTemporaryFiles() {
+    for folder in line.folders {
+      for name in (try? FileSystem.names(in: folder)) ?? [] {
+        try? FileSystem.remove("\(folder)/\(name)")
+      }
     }
   }
 
@@ -242,8 +262,7 @@ extension SupervisorShell {
     let child = try SpawnedProcess(
       [line.program[0], "lifeline"], environment: line.ownEnvironment,
       input: .pipe, output: .nothing)
-    let folders = [line.temporaryFolder, line.sharedMemoryFolder].compactMap { $0 }
-    let bytes = Lifeline.message(job: job, folders: folders)
+    let bytes = Lifeline.message(job: job, folders: line.folders)
     // One that ended at once is an error like others, not the end of this process.
     signal(SIGPIPE, SIG_IGN)
     let count = bytes.withUnsafeBytes { write(child.input, $0.baseAddress, $0.count) }

@@ -50,12 +50,38 @@ import Testing
       scratch.processes.first { words(of: $0, "cmdline").first?.hasSuffix("/mpirun") == true })
   }
 
-  private func expectNothingIsLeft(within seconds: Double = 5) throws {
+  /// By the job's word in the command line, as a person would find it.
+  private func supervisor() throws -> Int32 {
+    try #require(
+      scratch.processes.first { words(of: $0, "cmdline").dropFirst().first == "launch" })
+  }
+
+  /// Its command line names nothing of the run.
+  private func lifeline(of supervisor: Int32) throws -> Int32 {
+    let children = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(supervisor)/task")
+      .flatMap { words(of: supervisor, "task/\($0)/children") }
+      .flatMap { $0.split(separator: " ") }.compactMap { Int32($0) }
+    return try #require(
+      children.first { words(of: $0, "cmdline").dropFirst().first == "lifeline" })
+  }
+
+  /// Names of the folders the jobs of this test have now, the same below `TMPDIR` and /dev/shm.
+  private func temporaryFolders() throws -> [String] {
+    try FileManager.default.contentsOfDirectory(atPath: scratch.path + "/tmp")
+      .filter { $0.hasPrefix("lockstep-") }
+  }
+
+  private func expectNothingIsLeft(
+    of folders: [String] = [], within seconds: Double = 5
+  ) throws {
     try eventually(within: seconds, "all processes gone") {
       scratch.processes.isEmpty ? true : nil
     }
-    let folders = try FileManager.default.contentsOfDirectory(atPath: scratch.path + "/tmp")
-    #expect(folders.filter { $0.hasPrefix("lockstep-") } == [])
+    // A lifeline, whose command line names nothing of the run, may be at it still.
+    try eventually(within: seconds, "all temporary folders gone") {
+      let isLeft = folders.contains { FileManager.default.fileExists(atPath: "/dev/shm/\($0)") }
+      return try isLeft || !temporaryFolders().isEmpty ? nil : true
+    }
   }
 
   // MARK: - Faults
@@ -118,14 +144,22 @@ import Testing
 
   @Test func aKilledLauncherIsReplaced() throws {
     let run = try run()
-    let job = try run.start(.supervised(2))
+    let job = try run.start(.supervised(2), faults: "forward:399:0:stop@2")
     try run.waitForStep(50, of: job)
+    let folders = try temporaryFolders()
+    #expect(folders.count == 1)
     kill(try launcher(), SIGKILL)
+    // What the one that was killed had is gone before the end.
+    let stopped = try scratch.stoppedRank()
+    let sessions = try files(of: [scratch.path + "/tmp/" + (folders.first ?? "")])
+      .filter { $0.wholeMatch(of: /.*\/pid\.[0-9]+/) != nil }
+    #expect(sessions.count == 1, "\(sessions)")
+    kill(stopped, SIGCONT)
     let outcome = try job.outcome()
     #expect(outcome.exitCode == 0, "\(outcome.error)")
     #expect(run.supervisorLines("death").first?.contains("mpirun killed by SIGKILL") == true)
     try expectUninterrupted(run)
-    try expectNothingIsLeft()
+    try expectNothingIsLeft(of: folders)
   }
 
   @Test func withTheSupervisorAllIsGoneAndTheNextGoesOn() throws {
@@ -134,7 +168,7 @@ import Testing
     try run.waitForStep(50, of: job)
     job.send(SIGKILL)
     #expect(try job.outcome().exitCode == 128 + SIGKILL)
-    try expectNothingIsLeft(within: 5)
+    try expectNothingIsLeft()
     let outcome = try run.train(.supervised(2))
     #expect(outcome.exitCode == 0, "\(outcome.error)")
     try expectUninterrupted(run)
@@ -149,6 +183,32 @@ import Testing
     let outcome = try run.train(.supervised(3))
     #expect(outcome.exitCode == 0, "\(outcome.error)")
     try expectUninterrupted(run)
+  }
+
+  @Test func whatNobodyCouldClearUpTheNextSupervisorDoes() throws {
+    let run = try run()
+    let job = try run.start(.supervised(2), faults: "forward:399:0:stop@1")
+    try run.waitForStep(50, of: job)
+    let (folders, supervisor) = (try temporaryFolders(), try supervisor())
+    // One that runs would have another lifeline at once.
+    kill(supervisor, SIGSTOP)
+    kill(try lifeline(of: supervisor), SIGKILL)
+    kill(supervisor, SIGKILL)
+    _ = try job.outcome()
+    #expect(try !folders.isEmpty && temporaryFolders() == folders)
+    let outcome = try run.train(.supervised(3))
+    #expect(outcome.exitCode == 0, "\(outcome.error)")
+    try expectUninterrupted(run)
+    try expectNothingIsLeft(of: folders)
+  }
+
+  @Test func whatCannotBeginLeavesNothing() throws {
+    let run = try run()
+    try FileManager.default.createDirectory(atPath: run.path, withIntermediateDirectories: true)
+    try "no number".write(toFile: run.path + "/incarnation", atomically: true, encoding: .utf8)
+    try run.train(.supervised(2)).expectRefusal(.badData, naming: ["incarnation"])
+    #expect(!FileManager.default.fileExists(atPath: run.path + "/supervisor.lease"))
+    try expectNothingIsLeft()
   }
 
   @Test(arguments: [SIGTERM, SIGINT, SIGUSR1])
@@ -264,11 +324,15 @@ import Testing
     #expect(known.contains { $0.hasSuffix("/step-000000010/checkpoint.h5") }, "\(known)")
   }
 
-  /// Files below folders that hold a text.
-  private func files(of folders: [String], naming text: String) throws -> [String] {
+  private func files(of folders: [String]) throws -> [String] {
     try folders.flatMap { folder in
       try FileManager.default.subpathsOfDirectory(atPath: folder).map { "\(folder)/\($0)" }
-    }.filter { path in
+    }
+  }
+
+  /// Files below folders that hold a text.
+  private func files(of folders: [String], naming text: String) throws -> [String] {
+    try files(of: folders).filter { path in
       FileManager.default.contents(atPath: path)?.range(of: Data(text.utf8)) != nil
     }
   }
@@ -278,14 +342,8 @@ import Testing
     let run = try run()
     let job = try run.start(.supervised(2))
     try run.waitForStep(5, of: job)
-    let supervisor = try #require(
-      scratch.processes.first { words(of: $0, "cmdline").dropFirst().first == "launch" })
-    let children = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(supervisor)/task")
-      .flatMap { words(of: supervisor, "task/\($0)/children") }
-      .flatMap { $0.split(separator: " ") }.compactMap { Int32($0) }
-    let lifeline = try #require(
-      children.first { words(of: $0, "cmdline").dropFirst().first == "lifeline" })
-    for own in [supervisor, lifeline] {
+    let supervisor = try supervisor()
+    for own in [supervisor, try lifeline(of: supervisor)] {
       #expect(try Sockets.listening(of: own) == [])
     }
     // The look finds what is there, OpenMPI's own, and nothing that needs no connection.

@@ -291,9 +291,11 @@ import Testing
 
   @Test func aSecondSupervisorIsRefused() throws {
     let run = try run()
-    let job = try run.start(.supervised(2))
-    try run.waitForStep(5, of: job)
+    // It cannot end meanwhile; should it seem frozen, it is started again and goes on.
+    let job = try run.start(.supervised(2), faults: "forward:20:0:stop@1")
+    let stopped = try scratch.stoppedRank()
     try run.train(.supervised(2)).expectRefusal(.inputOutput, naming: ["run", "pid", "host"])
+    kill(stopped, SIGCONT)
     #expect(try job.outcome().exitCode == 0)
     try expectUninterrupted(run)
   }

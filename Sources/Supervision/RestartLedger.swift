@@ -9,14 +9,19 @@ struct RestartLedger: Sendable {
   private(set) var total = 0
   private var identical = 0
   private var last: Death?
-  private var savedStep = -1
+  /// The newest checkpoint that is accounted for; nil until one is known.
+  private var savedStep: Int?
+
+  /// Takes note of what the run had when it was first heard of, which is nobody's progress; later
+  /// calls change nothing.
+  mutating func begin(at step: Int) { savedStep = savedStep ?? step }
 
   /// Takes a death into account; a checkpoint newer than at the death before refills the budget.
   ///
   /// - Parameter resolution: how far apart two deaths at one step may seem, as signs of life come
   ///   less often than steps.
-  mutating func note(_ death: Death, savedStep saved: Int, resolution: Int) {
-    if saved > savedStep {
+  mutating func note(_ death: Death, savedStep saved: Int?, resolution: Int) {
+    if let saved, let known = savedStep, saved > known {
       savedStep = saved
       failures = 0
       identical = 0

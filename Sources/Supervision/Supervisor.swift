@@ -33,8 +33,8 @@ package struct Supervisor: Sendable {
   private var times = StepTimes()
   /// When somebody asked to stop the last time.
   private var stopAskedAt: Double?
-  /// Of the run as a whole, as far as any launch has told.
-  private var savedStep = -1
+  /// Of the run as a whole; nil until a launch has told what it began with.
+  private var savedStep: Int?
   private var ledger = RestartLedger()
   /// The death a launch has not yet made good.
   private var unrecovered: (detectedAt: Double, step: Int?)?
@@ -174,7 +174,8 @@ extension Supervisor {
     // The one owner of the ranks' array from here to the end, so that nothing is copied.
     state = .idle
     watch.hear(beat, at: now, policy, &times)
-    if let saved = watch.savedStep { savedStep = max(savedStep, saved) }
+    if let found = watch.resumedStep { ledger.begin(at: found) }
+    if let saved = watch.savedStep { savedStep = max(savedStep ?? saved, saved) }
     if let step = watch.step, let resumed = watch.resumedStep, step > resumed {
       noteRecovery(watch, after: resumed)
     }
@@ -250,7 +251,7 @@ extension Supervisor {
       let isAsItShould = cause == .exit(0) || cause == .exit(ExitCode.stoppedResumable.rawValue)
       if !isAsItShould { noteDetection(death) }
       // It may have found the last step done.
-      if cause == .exit(0) { noteRecovery(watch, after: watch.resumedStep ?? max(0, savedStep)) }
+      if cause == .exit(0) { noteRecovery(watch, after: watch.resumedStep ?? savedStep ?? 0) }
       reap(death)
     case .ending(var death, _, _):
       // It was through at the moment it was given up.

@@ -271,6 +271,20 @@ import Training
     }
   }
 
+  /// Two launches die before they tell what there is; that the third finds some is no progress.
+  @Test func anOldCheckpointRefillsNothing() {
+    var bench = Bench()
+    _ = bench.take(.begin)
+    var end: Verdict?
+    for incarnation in 1...7 where end == nil {
+      bench.train(incarnation > 2 ? 2 : 0, incarnation: incarnation)
+      _ = bench.take(.exited(.exit(Int32(100 + incarnation))))
+      end = verdict(bench.reaped())
+      if end == nil { _ = bench.untilLaunch() }
+    }
+    #expect(end == Verdict(.budgetSpent(.exit(106), restarts: 5), exitCode: .internal))
+  }
+
   @Test func aLaunchThatDidNotComeAboutSaysWhy() throws {
     var bench = Bench()
     _ = bench.take(.begin)

@@ -5,17 +5,23 @@ import Training
 /// Finds and ends processes of a job by what only they carry: the job's number in their environment
 /// or as a word of their command line. Never by a name, and never by a process number from before.
 package enum Reaper {
-  /// Processes of the job on this host, of this user.
-  package static func processes(of job: String) -> [pid_t] {
+  /// Processes of the job on this host, of this user; nil where that cannot be told for the moment.
+  package static func processes(of job: String) -> [pid_t]? {
     precondition(SupervisedLaunch.isJob(job), "a job is known by 32 digits")
     let variable = Array("\(SupervisedLaunch.jobVariable)=\(job)".utf8)
     let word = Array(job.utf8)
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
-    return names.compactMap { pid_t($0) }.filter { process in
-      process != getpid()
-        && (contains(variable, "/proc/\(process)/environ")
-          || contains(word, "/proc/\(process)/cmdline"))
+    guard let names = try? FileManager.default.contentsOfDirectory(atPath: "/proc") else {
+      return nil
     }
+    var found: [pid_t] = []
+    for process in names.compactMap({ pid_t($0) }) where process != getpid() {
+      let files = [(variable, "/proc/\(process)/environ"), (word, "/proc/\(process)/cmdline")]
+      for (text, path) in files where found.last != process {
+        guard let isThere = contains(text, path) else { return nil }
+        if isThere { found.append(process) }
+      }
+    }
+    return found
   }
 
   /// Ends them all; true when none is left.
@@ -23,16 +29,20 @@ package enum Reaper {
     let watch = Stopwatch()
     while true {
       let living = processes(of: job)
-      if living.isEmpty { return true }
+      if living == [] { return true }
       guard watch.seconds < limit else { return false }
-      for process in living { kill(process, SIGKILL) }
+      for process in living ?? [] { kill(process, SIGKILL) }
       usleep(10_000)
     }
   }
 
-  /// Whether a file of words that end with zero has this one. A zombie's files are empty.
-  private static func contains(_ word: [UInt8], _ path: String) -> Bool {
-    guard let file = fopen(path, "re") else { return false }
+  /// Whether a file of words that end with zero has this one; nil where it cannot be opened for
+  /// want of memory or descriptors. A zombie's files are empty.
+  private static func contains(_ word: [UInt8], _ path: String) -> Bool? {
+    guard let file = fopen(path, "re") else {
+      // Another user's, or gone meanwhile.
+      return [ENOMEM, EMFILE, ENFILE, EINTR].contains(errno) ? nil : false
+    }
     defer { fclose(file) }
     var bytes: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 1 << 16)

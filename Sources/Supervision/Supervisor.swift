@@ -31,6 +31,7 @@ package struct Supervisor: Sendable {
   private var now = 0.0
   private var actions: [SupervisorAction] = []
   private var times = StepTimes()
+  private var hasLaunched = false
   /// When somebody asked to stop the last time.
   private var stopAskedAt: Double?
   /// Of the run as a whole; nil until a launch has told what it began with.
@@ -151,6 +152,7 @@ extension Supervisor {
       send(.kill)
       return askForReaping()
     }
+    hasLaunched = true
     let watch = JobWatch(plan: plan, incarnation: incarnation, at: now)
     record(.launch(incarnation: incarnation, plan))
     state = .running(watch)
@@ -159,7 +161,10 @@ extension Supervisor {
 
   private mutating func launchFailed(_ failure: Failure) {
     guard case .launching = state else { return }
-    if failure.exitCode == .inputOutput {
+    // Without memory, processes or descriptors: at the first launch a person sees it, later on it
+    // is no reason to end a run that has been training for days.
+    let passes = failure.exitCode == .unavailable && hasLaunched
+    if failure.exitCode == .inputOutput || passes {
       return fail(.launchFailed(failure.exitCode, failure.message))
     }
     finish(Verdict(.launchFailed(failure), exitCode: failure.exitCode))

@@ -253,6 +253,6 @@ private let job = String(repeating: "0123abcd", count: 4)
     #expect(child.wait(seconds: 10) == .signal(SIGKILL))
     #expect(named.wait(seconds: 10) == .signal(SIGKILL))
     #expect(other.poll() == nil)
-    #expect(Reaper.processes(of: own).isEmpty)
+    #expect(Reaper.processes(of: own) == [])
   }
 }

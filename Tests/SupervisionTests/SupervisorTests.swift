@@ -296,6 +296,25 @@ import Training
     #expect(isTriedAgain)
   }
 
+  @Test func whatCannotBeStartedForTheMomentIsTriedAgainOnceARunHasBegun() {
+    let failure = Failure(.unavailable, "mpirun: cannot be started (Cannot allocate memory)")
+    var bench = Bench()
+    _ = bench.take(.begin)
+    #expect(
+      verdict(bench.take(.launchFailed(failure)))
+        == Verdict(.launchFailed(failure), exitCode: .unavailable))
+
+    var later = Bench()
+    _ = later.take(.begin)
+    later.train(3)
+    _ = later.take(.exited(.exit(137)))
+    _ = later.reaped()
+    var isLaunched = later.untilLaunch()
+    #expect(isLaunched && verdict(later.take(.launchFailed(failure))) == nil)
+    isLaunched = later.untilLaunch()
+    #expect(isLaunched)
+  }
+
   @Test func threeSameDeathsAtOneStepAreAProgramError() {
     var bench = Bench()
     _ = bench.take(.begin)

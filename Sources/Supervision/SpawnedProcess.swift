@@ -16,7 +16,7 @@ package final class SpawnedProcess {
   private static let spawning = NSLock()
 
   package enum Input { case nothing, pipe }
-  package enum Output { case pipes, nothing, inherited }
+  package enum Output { case pipes, nothing }
 
   /// Starts a program, found by its absolute path, in a process group of its own, with every signal
   /// at its default and none blocked.
@@ -53,7 +53,6 @@ package final class SpawnedProcess {
       posix_spawn_file_actions_adddup2(&actions, pair.read, STDIN_FILENO)
     }
     switch output {
-    case .inherited: break
     case .nothing:
       posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0)
       posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0)

@@ -243,12 +243,25 @@ private let job = String(repeating: "0123abcd", count: 4)
     let own = String((0..<32).map { _ in "0123456789abcdef".randomElement() ?? "0" })
     let child = try SpawnedProcess(
       ["/bin/sleep", "100"], environment: [SupervisedLaunch.jobVariable: own], output: .nothing)
+    // The shell's own child is not named, and ends with its input.
     let named = try SpawnedProcess(
-      ["/bin/sh", "-c", "sleep 100; true", own], environment: [:], output: .nothing)
+      ["/bin/sh", "-c", "/bin/cat; true", own], environment: [:], input: .pipe, output: .nothing)
     let other = try SpawnedProcess(
       ["/bin/sleep", "100"], environment: ["OTHER": own], output: .nothing)
     // Waited for: Swift Testing's own wait for its children never gets past one that is not.
-    defer { _ = other.wait(seconds: 0) }
+    defer {
+      named.closeInput()
+      _ = other.wait(seconds: 0)
+    }
+    // While it becomes another program a process has no words, after a fork its parent's.
+    let expected: Set = [child.identifier, named.identifier]
+    var found: Set<pid_t> = []
+    let watch = Stopwatch()
+    while watch.seconds < 10, found != expected {
+      found = Set(Reaper.processes(of: own) ?? [])
+      usleep(1000)
+    }
+    #expect(found == expected)
     #expect(Reaper.end(job: own) || child.poll() != nil)
     #expect(child.wait(seconds: 10) == .signal(SIGKILL))
     #expect(named.wait(seconds: 10) == .signal(SIGKILL))

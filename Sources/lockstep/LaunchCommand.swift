@@ -13,8 +13,9 @@ struct LaunchCommand: ParsableCommand {
     discussion: """
       Example: lockstep launch -np 2 configs/quickstart.yaml train.steps=500 --run runs/try
 
-      TERM, Ctrl-C, HUP and USR1 save after the step and end with exit code 75; a second one ends \
-      at once. USR2 saves and goes on. Inside a Slurm job hosts and counts are Slurm's.
+      TERM, Ctrl-C, HUP and USR1 save after the step and end with exit code 75; another one, a \
+      second later, ends at once. USR2 saves and goes on. Inside a Slurm job hosts and counts are \
+      Slurm's.
       """)
 
   @Option(

@@ -121,7 +121,34 @@ import Testing
     }
   }
 
-  /// What a decoder predicts at a position depends on no later target token.
+  /// One weight that is no number, wherever it is, reaches the loss and the gradient, by which the
+  /// guard decides; so do scores beyond what a float holds.
+  @Test(arguments: [Variant.paper, .learnedPositions, .attentionBias])
+  func noWeightHidesWhatIsNoNumber(variant: Variant) {
+    let model = Transformer(variant.shape, longestSequence: 12)
+    let weights = FloatBuffer(count: model.layout.count)
+    let gradient = FloatBuffer(count: model.layout.count)
+    /// Of the loss and of the gradient.
+    func areFinite(_ entry: ParameterEntry, _ change: (Vector) -> Void) -> [Bool] {
+      model.layout.initialize(weights.view, seed: 3)
+      change(weights.view[entry.range])
+      let loss = model.train(
+        Self.batch, ModelChunk.Objective(smoothing: 0.1, gradientScale: 0.125),
+        model.evaluatingPass(weights.view, for: Self.batch),
+        GradientTarget(gradient.view, accumulates: false))
+      return [loss.smoothed.isFinite, gradient.view.array.allSatisfy { $0.isFinite }]
+    }
+    for entry in model.layout.entries {
+      #expect(areFinite(entry) { _ in } == [true, true])
+      #expect(areFinite(entry) { $0.base[0] = .nan } == [false, false], "\(entry.name)")
+      guard entry.name.hasSuffix("query/weight") else { continue }
+      let overflowing = areFinite(entry) { for i in 0..<$0.count { $0.base[i] *= 3e38 } }
+      #expect(overflowing == [false, false], "\(entry.name)")
+    }
+  }
+
+  /// What a decoder predicts at a position depends on no later target token, though all run through
+  /// it at once.
   @Test func aTargetTokenChangesNoEarlierOutput() {
     let model = Transformer(Variant.paper.shape, longestSequence: 12)
     let weights = FloatBuffer(count: model.layout.count)

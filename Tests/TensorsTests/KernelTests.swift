@@ -188,6 +188,45 @@ func expectProducts(
     }
   }
 
+  /// The guard looks at the gradient alone, so what is no number must come out of every row.
+  @Test(arguments: widths) func whatIsNoNumberMakesItsRowNoNumber(n: Int) {
+    let count = 3
+    for special in [Float.nan, .infinity] {
+      for place in Set([0, n / 2, n - 1]) {
+        let scores = noise(count * n, site: 13)
+        let logits = noise(count * n, site: 14)
+        for buffer in [scores.view, logits.view] { buffer.base[n + place] = special }
+        let p = scores.view.matrix(rows: count, columns: n)
+        let gradient = logits.view.matrix(rows: count, columns: n)
+        softmaxRows(p, causal: false)
+        let loss = crossEntropy(
+          logits: gradient[rows: 1..<2], targets: [0], smoothing: 0.1, gradientScale: 0.25)
+        #expect(loss.smoothed.isNaN && loss.negativeLogLikelihood.isNaN)
+        for matrix in [p, gradient] {
+          #expect(matrix[1].array.allSatisfy { $0.isNaN }, "\(special) at \(place)")
+          #expect((matrix[0].array + matrix[2].array).allSatisfy { $0.isFinite })
+        }
+      }
+    }
+    for (value, isLost) in [(Float.nan, true), (-.infinity, true), (-3e38, false)] {
+      let x = FloatBuffer(count: n)
+      x.view.fill(value)
+      softmaxRows(x.view.matrix(rows: 1, columns: n), causal: false)
+      #expect(x.view.array.allSatisfy { $0.isNaN == isLost })
+    }
+  }
+
+  /// A causal row does not look at what is hidden from it.
+  @Test func whatIsHiddenMayBeNoNumber() {
+    let n = 20
+    let x = noise(n * n, site: 15)
+    let p = x.view.matrix(rows: n, columns: n)
+    p[7].base[9] = .nan
+    p[17].base[16] = .nan
+    softmaxRows(p, causal: true)
+    for row in 0..<n { #expect(p[row].array.allSatisfy { $0.isFinite } == (row != 17)) }
+  }
+
   @Test func exponentialStaysWithinAFewUnitsInTheLastPlace() {
     let n = 4096
     let x = FloatBuffer(count: n)

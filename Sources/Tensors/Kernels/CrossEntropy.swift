@@ -23,7 +23,8 @@ package struct LossSum: Equatable, Sendable {
 ///
 /// The target distribution is (1 - eps) on the target plus eps / V on every class.
 /// Equation: loss = lse(x) - (1 - eps) x_target - eps / V * sum_k x_k;
-/// gradient_k = gradientScale * (softmax(x)_k - eps / V - (1 - eps) [k = target]).
+/// gradient_k = gradientScale * (softmax(x)_k - eps / V - (1 - eps) [k = target]). NaN or +infinity
+/// in a row makes its loss and its whole gradient NaN; -infinity may leave the gradient finite.
 /// Source: Szegedy et al., 2015, section 7; "Attention Is All You Need", section 5.4 (eps 0.1).
 /// Tensor2Tensor spreads eps over the V - 1 wrong classes instead.
 /// Shapes: logits [rows, V], targets [rows]. Order: rows ascending, sums in Double.

@@ -1,6 +1,7 @@
 /// Row-wise softmax in place over the first `visible(row)` columns; the columns behind become zero.
 ///
-/// Equation: p_j = exp(x_j - max x) / sum_k exp(x_k - max x).
+/// Equation: p_j = exp(x_j - max x) / sum_k exp(x_k - max x). NaN or +infinity anywhere, or nothing
+/// but -infinity, makes all visible columns NaN, so that the guard of the update sees it.
 /// Shapes: matrix [rows, n]; with `causal`, row i sees columns 0 ... i, otherwise all.
 package func softmaxRows(_ matrix: Matrix, causal: Bool) {
   for row in 0..<matrix.rows {

@@ -43,12 +43,13 @@ extension Wide {
   }
 
   /// exp of each element, within 2 units in the last place on [-87, 88], which is also where the
-  /// argument is clamped.
+  /// argument is clamped; NaN stays NaN.
   ///
   /// Equation: exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2; exp(r) by a polynomial of
   /// degree 6 (coefficients of Cephes expf, S. Moshier).
   @inline(__always) var exponential: Wide {
-    let x = pointwiseMax(pointwiseMin(self, Wide(repeating: 88)), Wide(repeating: -87))
+    // Not by pointwiseMin and pointwiseMax: of NaN and a number they return the number.
+    let x = replacing(with: 88, where: self .> 88).replacing(with: -87, where: self .< -87)
     // Adding 1.5 * 2^23 leaves round(x / ln 2) in the low bits of the significand.
     let shifted = x * 1.442_695_04 + 12_582_912
     let n = shifted - 12_582_912

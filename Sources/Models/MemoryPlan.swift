@@ -93,19 +93,25 @@ extension ModelChunk {
 
 extension Transformer {
   /// How many numbers the two packed operands of a matrix product have at most, in training on
-  /// micro-batches within `bounds` and in any stage.
+  /// micro-batches within `bounds` and in any stage: exactly what a micro-batch that reaches the
+  /// bounds takes, if its largest products are reduced.
   package func operandCount(_ bounds: BatchBounds) -> Int {
     let tokens = max(bounds.sourceTokens, bounds.targetTokens)
-    let width = shape.dimension
-    let inner = max(
-      shape.feedForwardDimension, shape.heads * max(shape.keyDimension, shape.valueDimension))
-    let weights = max(
-      ReducedProducts.packedCount(width, inner),
-      ReducedProducts.packedCount(shape.vocabularySize, width))
-    let activations = ReducedProducts.packedCount(tokens, max(width, inner))
+    let (width, heads) = (shape.dimension, shape.heads)
+    // Queries, keys and values of self-attention are one projection.
+    let fused = heads * (2 * shape.keyDimension + shape.valueDimension)
+    let inputs = max(width, shape.feedForwardDimension, heads * shape.valueDimension)
     let rows = VocabularyLoss(embedding: embedding, smoothing: 0).rowsAtOnce(tokens: tokens)
-    let logits = ReducedProducts.packedCount(rows, shape.vocabularySize)
-    return max(activations, logits) + max(weights, activations)
+    let count = ReducedProducts.packedCount
+    // First come activations, probabilities and logits, or their gradients.
+    let first = max(
+      count(tokens, max(inputs, fused)), count(bounds.longest, bounds.longest),
+      count(rows, shape.vocabularySize))
+    // Second come weights, inputs of projections, and queries, keys or values of one head.
+    let second = max(
+      count(width, max(inputs, fused)), count(shape.vocabularySize, width),
+      count(tokens, inputs), count(bounds.longest, shape.keyDimension))
+    return first + second
   }
 
   /// What training the whole model on micro-batches within `bounds` needs at most.

@@ -40,6 +40,12 @@ package enum ReducedProducts {
   /// The instructions in use, which decide the last bits.
   package static var kernels: String? { instructions.name }
 
+  /// How many numbers the packed operands of this thread's products have room for.
+  package static var heldCount: Int {
+    let memory = PackedOperands.ofThisThread
+    return memory.first.count + memory.second.count
+  }
+
   /// From here on the large products of this process take bfloat16. Call before the first product.
   ///
   /// - Parameter features: what the CPU has, by the names of /proc/cpuinfo.
@@ -96,7 +102,7 @@ package enum ReducedProducts {
 private final class PackedOperands {
   struct Buffer {
     private var base: UnsafeMutablePointer<UInt16>?
-    private var count = 0
+    private(set) var count = 0
 
     /// Room for `wanted` numbers; what was there is gone.
     mutating func room(_ wanted: Int) -> UnsafeMutablePointer<UInt16> {

@@ -11,6 +11,13 @@ func noise(_ count: Int, site: Int) -> FloatBuffer {
   return buffer
 }
 
+/// NaN everywhere: what a kernel has to overwrite and does not shows.
+func unwritten(_ count: Int) -> FloatBuffer {
+  let buffer = FloatBuffer(count: count)
+  buffer.view.fill(.nan)
+  return buffer
+}
+
 func rows(_ matrix: Matrix) -> Reference.Rows {
   (0..<matrix.rows).map { matrix[$0].array.map(Double.init) }
 }
@@ -19,8 +26,11 @@ func expectClose(
   _ matrix: Matrix, _ expected: Reference.Rows, tolerance: Double,
   sourceLocation: SourceLocation = #_sourceLocation
 ) {
-  let worst = zip(rows(matrix), expected).flatMap { zip($0, $1).map { abs($0 - $1) } }.max() ?? 0
-  #expect(worst <= tolerance, sourceLocation: sourceLocation)
+  let actual = rows(matrix)
+  #expect(actual.map(\.count) == expected.map(\.count), sourceLocation: sourceLocation)
+  // Written so that NaN fails; a maximum would pass over it.
+  let errors = zip(actual, expected).flatMap { zip($0, $1).map { abs($0 - $1) } }
+  #expect(errors.allSatisfy { $0 <= tolerance }, sourceLocation: sourceLocation)
 }
 
 /// Strided views, both transpositions, scaling and accumulation agree with a triple loop over the
@@ -47,12 +57,12 @@ func expectProducts(
   multiply(left, right.transposed, into: result, accumulate: true)
   expectClose(result, product.map { $0.map { 2 * $0 } }, tolerance: 2e-4)
 
-  let back = FloatBuffer(count: m * k)
+  let back = unwritten(m * k)
   let inner = back.view.matrix(rows: m, columns: k)
   multiply(result, right, into: inner)
   expectClose(
     inner, Reference.linear(seen(result), weight: transposed(seen(right))), tolerance: tolerance)
-  let outer = FloatBuffer(count: n * k)
+  let outer = unwritten(n * k)
   let target = outer.view.matrix(rows: n, columns: k)
   multiply(result.transposed, left, into: target)
   expectClose(
@@ -75,9 +85,9 @@ func expectProducts(
     let dy = noise(3 * n, site: 5)
     let scale = noise(n, site: 6)
     let bias = noise(n, site: 7)
-    let normalized = FloatBuffer(count: 3 * n)
-    let output = FloatBuffer(count: 3 * n)
-    let deviation = FloatBuffer(count: 3)
+    let normalized = unwritten(3 * n)
+    let output = unwritten(3 * n)
+    let deviation = unwritten(3)
     let shape = { (vector: Vector) in vector.matrix(rows: 3, columns: n) }
     layerNormForward(
       shape(x.view), scale: scale.view, bias: bias.view, normalized: shape(normalized.view),
@@ -87,9 +97,9 @@ func expectProducts(
     expectClose(
       shape(output.view), Reference.layerNorm(input, scale: s, bias: b), tolerance: 1e-4)
 
-    let dx = FloatBuffer(count: 3 * n)
-    let ds = FloatBuffer(count: n)
-    let db = FloatBuffer(count: n)
+    let dx = unwritten(3 * n)
+    let ds = unwritten(n)
+    let db = unwritten(n)
     layerNormBackward(
       outputGradient: shape(dy.view), normalized: shape(normalized.view),
       reciprocalDeviation: deviation.view, scale: scale.view, scaleGradient: ds.view,

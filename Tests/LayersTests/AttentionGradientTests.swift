@@ -30,7 +30,7 @@ import Testing
     let cotangent = check.random(9, Self.dimension, site: 3)
     let gradient = check.rows(9, Self.dimension, filled: .nan)
     // The memory's gradient is always added to.
-    let memoryGradient = check.rows(8, Self.dimension, filled: 0)
+    let memoryGradient = check.rows(8, Self.dimension, filled: GradientCheck.earlier)
 
     let saved = layer.forward(
       x, memory: isCross ? memory : nil, extents: extents, check.pass)
@@ -38,6 +38,7 @@ import Testing
       saved, extents: extents, outputGradient: cotangent, check.pass, check.target,
       inputGradient: gradient, accumulateInput: false,
       memoryGradient: isCross ? memoryGradient : nil)
+    check.removeEarlier(from: memoryGradient)
 
     var inputs = ["x": x]
     var inputGradients = ["x": gradient]

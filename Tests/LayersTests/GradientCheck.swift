@@ -59,6 +59,15 @@ final class GradientCheck {
     return matrix
   }
 
+  /// What a gradient that is added to holds everywhere before: not zero, so that overwriting it
+  /// shows.
+  static let earlier: Float = 0.5
+
+  /// Leaves what was added to `earlier`.
+  func removeEarlier(from matrix: Matrix) {
+    for i in 0..<matrix.vector.count { matrix.base[i] -= Self.earlier }
+  }
+
   var pass: Pass {
     Pass(
       weights: weightStorage.view, arena: arena, scratch: scratch, dropout: dropout,

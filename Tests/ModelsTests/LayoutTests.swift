@@ -68,6 +68,29 @@ import Testing
 @Suite struct WorkEstimateTests {
   private static let bounds = BatchBounds(tokens: 1_000, longest: 25)
 
+  /// Counted by hand, with no two extents alike.
+  @Test func operationsAreThoseOfTheEquation() {
+    var shape = TransformerShape(vocabularySize: 13)
+    shape.encoderLayers = 1
+    shape.decoderLayers = 2
+    shape.dimension = 3
+    shape.feedForwardDimension = 5
+    shape.heads = 2
+    shape.keyDimension = 7
+    shape.valueDimension = 11
+    // Sources of 2 and 5 tokens, targets of 3 and 1.
+    var bounds = BatchBounds()
+    (bounds.sourceTokens, bounds.targetTokens) = (7, 4)
+    (bounds.sourcePairs, bounds.targetPairs, bounds.crossPairs) = (29, 10, 11)
+    // Query and key 3 x 14 each, value and output 3 x 22 each, feed-forward 2 x 3 x 5; a pair 2 x
+    // (7 + 11).
+    let encoder = 7 * (2 * 42 + 2 * 66 + 30) + 29 * 36
+    let decoder = 4 * (3 * 42 + 3 * 66 + 30) + 7 * (42 + 66) + (10 + 11) * 36
+    let logits = 4 * 3 * 13
+    #expect((encoder, decoder, logits) == (2_766, 2_928, 156))
+    #expect(Transformer(shape).trainingOperations(bounds) == 52_668)
+  }
+
   /// Costs are the counted operations and something for what is bound by memory.
   @Test func costsAreOperationsAndALittle() {
     let model = Transformer(TransformerShape(vocabularySize: 32_000))

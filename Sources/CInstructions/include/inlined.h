@@ -16,17 +16,47 @@ static inline const char *_Nonnull lockstep_compiled_cpu_features(void) {
 #ifdef __FMA__
       "fma "
 #endif
+#ifdef __BMI__
+      "bmi1 "
+#endif
+#ifdef __BMI2__
+      "bmi2 "
+#endif
+#ifdef __GFNI__
+      "gfni "
+#endif
+#ifdef __AVXVNNI__
+      "avx_vnni "
+#endif
 #ifdef __AVX512F__
       "avx512f "
 #endif
 #ifdef __AVX512BW__
       "avx512bw "
 #endif
+#ifdef __AVX512CD__
+      "avx512cd "
+#endif
 #ifdef __AVX512DQ__
       "avx512dq "
 #endif
 #ifdef __AVX512VL__
       "avx512vl "
+#endif
+#ifdef __AVX512IFMA__
+      "avx512ifma "
+#endif
+#ifdef __AVX512VBMI__
+      "avx512vbmi "
+#endif
+#ifdef __AVX512VBMI2__
+      "avx512_vbmi2 "
+#endif
+#ifdef __AVX512BITALG__
+      "avx512_bitalg "
+#endif
+#ifdef __AVX512VPOPCNTDQ__
+      "avx512_vpopcntdq "
 #endif
 #ifdef __AVX512VNNI__
       "avx512_vnni "

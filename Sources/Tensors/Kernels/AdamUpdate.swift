@@ -56,49 +56,31 @@ package func adamUpdate(
   var i = 0
   while i + 16 <= n {
     let (nextW, nextM, nextV) = adamElements(
-      w: load(w + i), g: load(g + i), m: load(m + i), v: load(v + i), coefficients)
-    store(nextW, to: w + i)
-    store(nextM, to: m + i)
-    store(nextV, to: v + i)
+      w: Wide(loading: w + i), g: Wide(loading: g + i), m: Wide(loading: m + i),
+      v: Wide(loading: v + i), coefficients)
+    nextW.store(to: w + i)
+    nextM.store(to: m + i)
+    nextV.store(to: v + i)
     i += 16
   }
   // The tail runs through the same lanes with the same operations; empty lanes are dropped.
-  if i < n {
+  let rest = n - i
+  if rest > 0 {
     let (nextW, nextM, nextV) = adamElements(
-      w: load(w + i, first: n - i), g: load(g + i, first: n - i), m: load(m + i, first: n - i),
-      v: load(v + i, first: n - i), coefficients)
-    for lane in 0..<n - i {
-      w[i + lane] = nextW[lane]
-      m[i + lane] = nextM[lane]
-      v[i + lane] = nextV[lane]
-    }
+      w: Wide(loading: w + i, first: rest), g: Wide(loading: g + i, first: rest),
+      m: Wide(loading: m + i, first: rest), v: Wide(loading: v + i, first: rest), coefficients)
+    nextW.store(to: w + i, first: rest)
+    nextM.store(to: m + i, first: rest)
+    nextV.store(to: v + i, first: rest)
   }
 }
 
 @inline(__always) private func adamElements(
-  w: SIMD16<Float>, g: SIMD16<Float>, m: SIMD16<Float>, v: SIMD16<Float>, _ c: AdamCoefficients
-) -> (w: SIMD16<Float>, m: SIMD16<Float>, v: SIMD16<Float>) {
+  w: Wide, g: Wide, m: Wide, v: Wide, _ c: AdamCoefficients
+) -> (w: Wide, m: Wide, v: Wide) {
   let scaled = g * c.gradientScale
   let m = m * c.beta1 + scaled * c.oneMinusBeta1
   let v = v * c.beta2 + (scaled * scaled) * c.oneMinusBeta2
   let denominator = lockstep_square_root(v * c.secondMomentCorrection) + c.epsilon
   return (w * c.weightFactor - (m * c.stepSize) / denominator, m, v)
-}
-
-@inline(__always) private func load(_ pointer: UnsafeMutablePointer<Float>) -> SIMD16<Float> {
-  UnsafeRawPointer(pointer).loadUnaligned(as: SIMD16<Float>.self)
-}
-
-@inline(__always) private func load(
-  _ pointer: UnsafeMutablePointer<Float>, first count: Int
-) -> SIMD16<Float> {
-  var lanes = SIMD16<Float>.zero
-  for lane in 0..<count { lanes[lane] = pointer[lane] }
-  return lanes
-}
-
-@inline(__always) private func store(
-  _ lanes: SIMD16<Float>, to pointer: UnsafeMutablePointer<Float>
-) {
-  UnsafeMutableRawPointer(pointer).storeBytes(of: lanes, as: SIMD16<Float>.self)
 }

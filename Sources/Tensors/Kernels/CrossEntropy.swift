@@ -58,22 +58,3 @@ package func crossEntropy(
   }
   return result
 }
-
-@inline(__always) private func maximumAndSum(
-  _ x: UnsafeMutablePointer<Float>, _ n: Int
-) -> (maximum: Float, sum: Float) {
-  var peak = Wide(repeating: -.infinity)
-  var sum = Wide(repeating: 0)
-  var restPeak = -Float.infinity
-  var restSum: Float = 0
-  forEachWide(n) { i in
-    let value = Wide(loading: x + i)
-    peak = peak.replacing(with: value, where: value .> peak)
-    sum += value
-  } tail: { i in
-    if x[i] > restPeak { restPeak = x[i] }
-    restSum += x[i]
-  }
-  let widest = peak.largest
-  return (widest > restPeak ? widest : restPeak, sum.total + restSum)
-}

@@ -4,8 +4,6 @@ import COpenBLAS
 /// A matrix read with rows and columns exchanged.
 package struct TransposedMatrix {
   package let matrix: Matrix
-  package var rows: Int { matrix.columns }
-  package var columns: Int { matrix.rows }
 }
 
 extension Matrix {

@@ -52,16 +52,28 @@ package func softmaxRowsBackward(probabilities: Matrix, gradient: Matrix, causal
 }
 
 @inline(__always) func maximum(_ x: UnsafeMutablePointer<Float>, _ n: Int) -> Float {
-  var wide = Wide(repeating: -.infinity)
-  var rest = -Float.infinity
+  // The sum nobody asks for is not computed: this is inlined.
+  maximumAndSum(x, n).maximum
+}
+
+/// Both in one pass. NaN is no maximum; `exponentiate` brings it back.
+@inline(__always) func maximumAndSum(
+  _ x: UnsafeMutablePointer<Float>, _ n: Int
+) -> (maximum: Float, sum: Float) {
+  var peak = Wide(repeating: -.infinity)
+  var sum = Wide(repeating: 0)
+  var restPeak = -Float.infinity
+  var restSum: Float = 0
   forEachWide(n) { i in
     let value = Wide(loading: x + i)
-    wide = wide.replacing(with: value, where: value .> wide)
+    peak = peak.replacing(with: value, where: value .> peak)
+    sum += value
   } tail: { i in
-    if x[i] > rest { rest = x[i] }
+    if x[i] > restPeak { restPeak = x[i] }
+    restSum += x[i]
   }
-  let widest = wide.largest
-  return widest > rest ? widest : rest
+  let widest = peak.largest
+  return (widest > restPeak ? widest : restPeak, sum.total + restSum)
 }
 
 /// x = exp(x - shift) in place; returns the sum.
@@ -78,7 +90,7 @@ package func softmaxRowsBackward(probabilities: Matrix, gradient: Matrix, causal
   }
   if i < n {
     let rest = n &- i
-    // Lanes behind the end hold exp of the clamp and are replaced by zero before the sum.
+    // Lanes behind the end hold exp(0 - shift) and are replaced by zero before the sum.
     var value = (Wide(loading: UnsafePointer(x + i), first: rest) - shift).exponential
     value.store(to: x + i, first: rest)
     for lane in rest..<16 { value[lane] = 0 }

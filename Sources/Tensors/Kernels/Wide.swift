@@ -11,11 +11,9 @@ extension Wide {
     self = UnsafeRawPointer(pointer).loadUnaligned(as: Wide.self)
   }
 
-  /// Loads the first `count` floats and fills the rest with `padding`.
-  @inline(__always) init(
-    loading pointer: UnsafePointer<Float>, first count: Int, padding: Float = 0
-  ) {
-    self.init(repeating: padding)
+  /// Loads the first `count` floats; the rest is zero.
+  @inline(__always) init(loading pointer: UnsafePointer<Float>, first count: Int) {
+    self.init(repeating: 0)
     for i in 0..<count { self[i] = pointer[i] }
   }
 

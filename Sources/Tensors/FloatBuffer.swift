@@ -1,7 +1,8 @@
 import Core
 import Foundation
 
-/// Owns zero-filled floats, aligned to a huge page so that large buffers cost few TLB entries.
+/// Owns zero-filled floats, aligned to a page. The kernel is asked for huge pages in large buffers,
+/// so that they cost few TLB entries.
 package struct FloatBuffer: ~Copyable, @unchecked Sendable {
   // Unchecked: the owner is noncopyable and hands out views only.
   private let storage: UnsafeMutableRawPointer

@@ -27,7 +27,8 @@ package struct LossSum: Equatable, Sendable {
 /// in a row makes its loss and its whole gradient NaN; -infinity may leave the gradient finite.
 /// Source: Szegedy et al., 2015, section 7; "Attention Is All You Need", section 5.4 (eps 0.1).
 /// Tensor2Tensor spreads eps over the V - 1 wrong classes instead.
-/// Shapes: logits [rows, V], targets [rows]. Order: rows ascending, sums in Double.
+/// Shapes: logits [rows, V], targets [rows]. Order: rows ascending, their sum in Double;
+/// within a row sixteen sums in Float.
 package func crossEntropy(
   logits: Matrix, targets: ArraySlice<Int32>, smoothing: Float, gradientScale: Float?
 ) -> LossSum {

@@ -3,9 +3,9 @@ import Core
 /// Inverted dropout: each element is zeroed with probability p and the others are scaled by 1 / (1
 /// - p).
 ///
-/// Sixteen random bits decide an element, so p is rounded to a multiple of 2^-16. The mask is a
-/// function of the stream and the element's index alone: the backward pass draws it again instead
-/// of storing it.
+/// Sixteen random bits decide an element, so elements are zeroed with p rounded to a multiple of
+/// 2^-16; the scale is that of p as given. The mask is a function of the stream and the element's
+/// index alone: the backward pass draws it again instead of storing it.
 /// Source: "Attention Is All You Need", section 5.4; Srivastava et al., 2014.
 package struct Dropout: Sendable {
   package let probability: Float

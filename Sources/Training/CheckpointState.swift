@@ -14,7 +14,7 @@ package struct Progress: Equatable, Sendable {
   package var position = 0
   /// Target tokens trained on.
   package var tokensSeen = 0
-  /// Updates skipped since the last one, because loss or gradient was not finite.
+  /// Updates skipped since the last one, because the gradient was not finite or too large.
   package var skippedInARow = 0
 }
 

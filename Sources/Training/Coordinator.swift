@@ -20,7 +20,7 @@ package struct Coordinator: Sendable {
     case finished
     /// Somebody asked; the saved state continues the run.
     case stopped
-    /// Loss or gradient was not finite `Coordinator.nonFiniteLimit` times in a row.
+    /// The gradient was not finite or too large `Coordinator.nonFiniteLimit` times in a row.
     case diverged
     /// The last state could not be saved.
     case unsaved

@@ -141,7 +141,7 @@ package final class Trainer {
     observer.stepped(record)
     if !outcome.isUpdated {
       notice(
-        "step \(progress.step): loss or gradient is not finite or too large; the update was"
+        "step \(progress.step): the gradient is not finite or too large; the update was"
           + " skipped on all ranks",
         fault: "non-finite")
     }

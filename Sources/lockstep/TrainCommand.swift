@@ -74,7 +74,7 @@ struct TrainCommand: ParsableCommand {
       case .diverged:
         CommandLineEntry.say(
           isFirst
-            ? "\(runPath): loss or gradient was not finite or too large"
+            ? "\(runPath): the gradient was not finite or too large"
               + " \(Coordinator.nonFiniteLimit) steps in a row; start a new run with a lower"
               + " learning rate or with optimizer.clip_norm" : nil)
         throw ArgumentParser.ExitCode(Core.ExitCode.diverged.rawValue)

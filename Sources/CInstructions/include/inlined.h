@@ -25,9 +25,6 @@ static inline const char *_Nonnull lockstep_compiled_cpu_features(void) {
 #ifdef __GFNI__
       "gfni "
 #endif
-#ifdef __AVXVNNI__
-      "avx_vnni "
-#endif
 #ifdef __AVX512F__
       "avx512f "
 #endif

@@ -20,7 +20,7 @@ package enum ExitCode: Int32, Sendable, CaseIterable {
   case configuration = 78
   /// A rank without a living supervisor that got nowhere ended itself.
   case orphaned = 79
-  /// Loss or gradient stayed non-finite.
+  /// The gradient stayed non-finite or too large.
   case diverged = 80
 }
 

@@ -102,6 +102,8 @@ package final class SupervisorShell {
     lease.release()
     lifeline.closeInput()
     _ = lifeline.wait(seconds: 10)
+    // It removes them, unless somebody has killed it.
+    line.folders.forEach(Self.removeOwn)
     output.flush()
     errors.flush()
     return (verdict ?? Verdict(.stopped, exitCode: .stoppedResumable), table.lines)

@@ -110,8 +110,11 @@ package final class RunDirectory: Sendable {
     if FileSystem.isAbsent(path) {
       return try CheckpointStore(folder: paths.checkpoints).highestIncarnation()
     }
-    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
-      throw FileSystem.failure(.inputOutput, "read", path)
+    let text: String
+    do throws(Failure) {
+      text = String(decoding: try FileSystem.readAll(path, limit: 4096), as: UTF8.self)
+    } catch {
+      throw error.exitCode == .badData ? error : Failure(.inputOutput, error.message)
     }
     guard let number = Int(text.trimmingCharacters(in: .whitespacesAndNewlines)),
       1...1_000_000_000 ~= number

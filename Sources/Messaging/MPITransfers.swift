@@ -84,9 +84,10 @@ private final class MPIPendingTransfers: PendingTransfers {
     try finish(statuses)
   }
 
-  /// Looks again and again: inside of `MPI_Waitall` nobody sees who of several ranks is late. Of
-  /// one rank there is nothing to find out, and where `MPI_Testall` has looked first (OpenMPI 4.1.4),
-  /// `MPI_Waitall` may wait for ever instead of reporting a truncated message.
+  /// Looks again and again: inside of `MPI_Waitall` nobody sees who of several ranks is late.
+  ///
+  /// Of one rank there is nothing to find out, and where `MPI_Testall` has looked before,
+  /// `MPI_Waitall` (OpenMPI 4.1.4) may wait for ever instead of reporting a truncated message.
   private func waitForSeveral() throws(Failure) {
     communicator.waits.begin(.messages)
     var told = Stopwatch()

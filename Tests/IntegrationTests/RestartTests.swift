@@ -148,12 +148,13 @@ import Testing
   @Test func aFirstTERMAfterUSR1SavesToo() throws {
     let scratch = try Scratch()
     let run = try TinyRun(["checkpoint.every=1000"], steps: Self.steps, in: scratch)
-    let job = try run.start(faults: "forward:8:0:stop")
-    let rank = try scratch.stoppedRank()
-    // Nothing stands between: both wait for the rank when it goes on.
-    job.send(SIGUSR1)
-    job.send(SIGTERM)
-    kill(rank, SIGCONT)
+    // Twice in one step: the first signal has been heard, and not yet been answered.
+    let job = try run.start(faults: "forward:8:0:stop,backward:8:0:stop")
+    for signal in [SIGUSR1, SIGTERM] {
+      let rank = try scratch.stoppedRank()
+      job.send(signal)
+      kill(rank, SIGCONT)
+    }
     #expect(try job.outcome().exitCode == ExitCode.stoppedResumable.rawValue)
     #expect(run.savedSteps.count == 1)
   }

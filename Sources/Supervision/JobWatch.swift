@@ -63,7 +63,7 @@ package struct JobWatch: Equatable, Sendable {
       ranks[beat.rank].work = beat.reading.work
       progressAt = now
     }
-    if beat.reading.activity == .ended { leavingSince = leavingSince ?? now }
+    if beat.reading.activity.isOver { leavingSince = leavingSince ?? now }
     if beat.reading.resumedStep >= 0 {
       resumedStep = beat.reading.resumedStep
       savedStep = max(savedStep ?? 0, beat.reading.resumedStep)
@@ -138,7 +138,7 @@ package struct JobWatch: Equatable, Sendable {
     var worst: (rank: Int, seconds: Double)?
     for (index, rank) in ranks.enumerated() {
       // A rank that is through says no more.
-      guard let heard = rank.heardAt, rank.activity != .ended else { continue }
+      guard let heard = rank.heardAt, !rank.activity.isOver else { continue }
       if now - heard > worst?.seconds ?? 0 { worst = (index, now - heard) }
     }
     return worst

@@ -1,5 +1,6 @@
 import Core
 import Datasets
+import Foundation
 import Logging
 import Messaging
 import Optimizers
@@ -19,6 +20,8 @@ package final class Trainer {
   private let validation: Validation
   private var progress: Progress
   private let saving: Saving
+  /// Seconds before each further try of a last save that failed.
+  private static let waitsBeforeSavingAgain = [0.5, 2.0]
   /// What all ranks agreed on after the last step: requests, and how far the save is.
   private var united: UInt64 = 0
   /// Of the present step, if it has been measured.
@@ -53,7 +56,7 @@ package final class Trainer {
   /// Collective. Throws: `Failure` of this rank alone (a broken shard, a lost peer), after which
   /// the job can only be aborted.
   package func run() throws(Failure) -> Coordinator.End {
-    guard progress.step < configuration.train.steps else { return .finished }
+    guard progress.step < configuration.train.steps else { return nothingLeft() }
     let prefetcher = Prefetcher(
       inputs.loader, position: progress.position, indices: engine.ownMicroBatches)
     defer { prefetcher.stop() }
@@ -178,11 +181,35 @@ package final class Trainer {
       try saving.finish(progress, validationLoss: validationLoss)
     }
     records.forEach(tell)
+    if end != .diverged { try saveAgain() }
     if end != .diverged, saving.problem != nil { return .unsaved }
     directory?.events.append(
       end == .stopped ? .stop : .end, [.init("step", .integer(progress.step))])
     logger.info("ended: \(end)", metadata: stepMetadata)
     return end
+  }
+
+  /// Tries a last save that failed again: what fails it may pass, and no later save makes up for
+  /// it.
+  private func saveAgain() throws(Failure) {
+    for wait in Self.waitsBeforeSavingAgain where saving.problem != nil {
+      usleep(UInt32(wait * 1e6))
+      saving.request()
+      let records = try recordingDifference { () throws(Failure) in
+        try saving.finish(progress, validationLoss: validationLoss)
+      }
+      records.forEach(tell)
+    }
+  }
+
+  /// The run stands at its end already, or past the one that is asked for now.
+  private func nothingLeft() -> Coordinator.End {
+    directory?.events.append(.end, [.init("step", .integer(progress.step))])
+    observer.noticed(
+      "nothing is left to do: step \(progress.step) is saved, train.steps is"
+        + " \(configuration.train.steps)")
+    logger.info("ended: nothing is left to do", metadata: stepMetadata)
+    return .finished
   }
 
   private func notice(_ line: String, fault: String) {

@@ -62,7 +62,7 @@ struct TrainCommand: ParsableCommand {
   private func end(_ trainer: Trainer, _ communicator: any Communicator) throws {
     do {
       let end = try trainer.run()
-      Pulse.end()
+      Pulse.end(isFinished: end == .finished)
       try communicator.barrier()
       let isFirst = communicator.rank == 0
       try communicator.finish()
@@ -147,7 +147,9 @@ struct TrainingConsole: TrainingObserver {
     say(ProgressLine.text(record, on: terminal))
   }
   func saved(_ record: SaveRecord) {
-    if record.problem == nil { StepBeacon.saved(step: record.step) }
+    if record.problem == nil {
+      StepBeacon.saved(step: record.step, seconds: record.seconds)
+    }
     say(ProgressLine.text(record, on: terminal))
   }
   func noticed(_ line: String) { CommandLineEntry.say(isSilent ? nil : line) }

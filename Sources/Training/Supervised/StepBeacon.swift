@@ -7,8 +7,13 @@ package enum RankActivity: Int, Sendable, CaseIterable {
   case training
   case evaluating
   case saving
-  /// Nothing is left to do but to leave.
+  /// Nothing is left to do but to leave, for whatever reason but the next one.
   case ended
+  /// The last step of the run is done and saved.
+  case finished
+
+  /// True of a rank that says no more.
+  package var isOver: Bool { self == .ended || self == .finished }
 }
 
 /// Where this process stands, readable at any moment by a thread that shares no lock with training.
@@ -18,6 +23,7 @@ package enum StepBeacon {
   private static let resumedStep = Atomic<Int>(-1)
   private static let activity = Atomic<Int>(RankActivity.starting.rawValue)
   private static let work = Atomic<Int>(0)
+  private static let saveMilliseconds = Atomic<Int>(-1)
 
   /// A step is done, on this rank.
   package static func mark(step number: Int) {
@@ -34,9 +40,10 @@ package enum StepBeacon {
     set(.training)
   }
 
-  /// A checkpoint was published.
-  package static func saved(step number: Int) {
+  /// A checkpoint was published, so many seconds after its save had begun.
+  package static func saved(step number: Int, seconds: Double) {
     savedStep.store(number, ordering: .relaxed)
+    saveMilliseconds.store(Int(min(seconds, 1e6) * 1000), ordering: .relaxed)
     work.wrappingAdd(1, ordering: .relaxed)
   }
 
@@ -51,7 +58,8 @@ package enum StepBeacon {
       step: step.load(ordering: .relaxed), savedStep: savedStep.load(ordering: .relaxed),
       resumedStep: resumedStep.load(ordering: .relaxed),
       activity: RankActivity(rawValue: activity.load(ordering: .relaxed)) ?? .training,
-      work: work.load(ordering: .relaxed))
+      work: work.load(ordering: .relaxed),
+      saveMilliseconds: saveMilliseconds.load(ordering: .relaxed))
   }
 
   package struct Reading: Equatable, Sendable {
@@ -63,15 +71,21 @@ package enum StepBeacon {
     package var activity = RankActivity.starting
     /// Grows with every sign of progress.
     package var work = 0
+    /// How long the last published save took; -1 where this rank has published nothing.
+    package var saveMilliseconds = -1
 
     package init() {}
 
-    init(step: Int, savedStep: Int, resumedStep: Int, activity: RankActivity, work: Int) {
+    init(
+      step: Int, savedStep: Int, resumedStep: Int, activity: RankActivity, work: Int,
+      saveMilliseconds: Int
+    ) {
       self.step = step
       self.savedStep = savedStep
       self.resumedStep = resumedStep
       self.activity = activity
       self.work = work
+      self.saveMilliseconds = saveMilliseconds
     }
   }
 }

@@ -87,7 +87,7 @@ package struct LauncherWords {
       return .launcher(line)
     }
     let isLauncher =
-      isInsideNotice || line.hasPrefix("mpirun: ")
+      isInsideNotice || line.hasPrefix("mpirun: ") || Self.isSlurms(line)
       || line.prefixMatch(of: #/\[[^\]\s]+:[0-9]+\] /#) != nil
     return isLauncher ? .launcher(line) : .rank(line)
   }

@@ -1,3 +1,4 @@
+import Core
 import Training
 
 /// What is known of one launch from its signs of life, and what they say is wrong.
@@ -26,8 +27,15 @@ package struct JobWatch: Equatable, Sendable {
   /// Whether anything but steps was heard of since then.
   private var isStepMixed = false
   private(set) var leavingSince: Double?
-  /// A rank mpirun has named, and the signal that ended it.
-  var blamed: (rank: Int, signal: Int32)?
+  /// What a rank has said that it leaves with; the first that would mean something to another
+  /// launch.
+  private(set) var saidCode: ExitCode?
+  /// True once rank 0 has said that the run's last step is done and saved.
+  private(set) var isFinished = false
+  /// How long the last save of this launch took.
+  private(set) var saveSeconds: Double?
+  /// The first rank whose end the launcher has told of, and when.
+  var blamed: (rank: Int, end: ProcessEnd, at: Double)?
   var memoryRanOut = false
   /// The host mpirun has lost, by index.
   var lostHost: Int?
@@ -71,6 +79,13 @@ package struct JobWatch: Equatable, Sendable {
         step = beat.reading.resumedStep
         stepAt = now
       }
+    }
+    if beat.reading.activity == .ended, saidCode?.isFinal != true {
+      saidCode = ExitCode(rawValue: Int32(clamping: beat.reading.exitCode)) ?? saidCode
+    }
+    if beat.rank == 0, beat.reading.activity == .finished { isFinished = true }
+    if beat.reading.saveMilliseconds >= 0 {
+      saveSeconds = Double(beat.reading.saveMilliseconds) / 1000
     }
     if beat.reading.savedStep >= 0 { savedStep = max(savedStep ?? 0, beat.reading.savedStep) }
     let newStep = beat.reading.step

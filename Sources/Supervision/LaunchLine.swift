@@ -2,20 +2,37 @@ import Core
 import Foundation
 import Training
 
-/// The mpirun command of one launch: words for `posix_spawn`, never for a shell.
+/// What starts the ranks of a launch.
+package struct Launcher: Equatable, Sendable {
+  package enum Kind: String, Sendable, CaseIterable {
+    case mpirun, srun
+  }
+
+  package var kind: Kind
+  /// Absolute path.
+  package var path: String
+
+  package init(_ kind: Kind, path: String) {
+    self.kind = kind
+    self.path = path
+  }
+}
+
+/// The command that starts the ranks of one launch: words for `posix_spawn`, never for a shell.
 package struct LaunchLine: Equatable, Sendable {
   /// What does not change between the launches of a job.
   package struct Job: Sendable {
-    /// Absolute path.
-    package var launcher: String
+    package var launcher: Launcher
     /// The program and its arguments, as every rank gets them.
     package var program: [String]
     package var hosts: [JobHost]
     /// Ranks the named hosts are meant for in all; nil when the user named none and mpirun needs
     /// no list.
     package var namedSlots: Int?
-    /// How mpirun reaches other hosts: a program and its options.
-    package var agent: [String]
+    /// How other hosts are reached.
+    package var agent: HostAgent
+    /// Limits that are told to mpirun.
+    package var policy: SupervisorPolicy
     /// Folders of this job alone, below /tmp and /dev/shm; the second only on one host.
     package var temporaryFolder: String
     package var sharedMemoryFolder: String?
@@ -29,15 +46,17 @@ package struct LaunchLine: Equatable, Sendable {
     package var terminal: [String: String]
 
     package init(
-      launcher: String, program: [String], hosts: [JobHost], namedSlots: Int?, agent: [String],
-      temporaryFolder: String, sharedMemoryFolder: String?, environment: [String: String],
-      isRoot: Bool, cores: Int, processors: Int, terminal: [String: String]
+      launcher: Launcher, program: [String], hosts: [JobHost], namedSlots: Int?,
+      agent: HostAgent, policy: SupervisorPolicy = SupervisorPolicy(), temporaryFolder: String,
+      sharedMemoryFolder: String?, environment: [String: String], isRoot: Bool, cores: Int,
+      processors: Int, terminal: [String: String]
     ) {
       self.launcher = launcher
       self.program = program
       self.hosts = hosts
       self.namedSlots = namedSlots
       self.agent = agent
+      self.policy = policy
       self.temporaryFolder = temporaryFolder
       self.sharedMemoryFolder = sharedMemoryFolder
       self.environment = environment
@@ -50,6 +69,13 @@ package struct LaunchLine: Equatable, Sendable {
 
   package let arguments: [String]
   package let environment: [String: String]
+  /// A file the launcher reads, to be written before it starts.
+  package let file: File?
+
+  package struct File: Equatable, Sendable {
+    package var path: String
+    package var text: String
+  }
 
   /// Variables that reach mpirun and, where it passes its own on, its ranks.
   private static let passed: Set<String> = [
@@ -71,13 +97,13 @@ package struct LaunchLine: Equatable, Sendable {
     let isCrowded = job.namedSlots.map { allRanks > $0 } ?? (plan.ranks > job.cores)
     let yields = isCrowded || (!isRemote && plan.ranks > job.processors)
 
-    var environment = Self.allowed(job.environment)
-    environment.merge(job.terminal) { $1 }
-    environment.merge(["OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"]) { $1 }
-    // Swift's backtracer keeps a dying rank for a second, and stays behind if the rank is ended
-    // meanwhile. A trap comes back at the same step, for whoever asks for its trace then.
-    environment.merge(["SWIFT_BACKTRACE": "enable=no"]) { asked, _ in asked }
-    if let launch { environment.merge(launch.environment) { $1 } }
+    if job.launcher.kind == .srun {
+      (arguments, environment, file) = Self.step(
+        job, used: used, isCrowded: isCrowded, yields: yields, launch)
+      return
+    }
+    file = nil
+    var environment = Self.common(job, launch)
     let forRanks = environment.keys.filter { Self.isForRanks($0) }.sorted()
     environment["TMPDIR"] = job.temporaryFolder
     if job.isRoot {
@@ -85,7 +111,7 @@ package struct LaunchLine: Equatable, Sendable {
       environment["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
     }
 
-    var words = [job.launcher, "-np", String(plan.ranks)]
+    var words = [job.launcher.path, "-np", String(plan.ranks)]
     if job.namedSlots != nil {
       words += ["--host", used.map { "\($0.0.name):\($0.1)" }.joined(separator: ",")]
     }
@@ -108,16 +134,32 @@ package struct LaunchLine: Equatable, Sendable {
     self.environment = environment
   }
 
+  /// The environment of the launcher, before what is its own.
+  static func common(_ job: Job, _ launch: SupervisedLaunch?) -> [String: String] {
+    var environment = allowed(job.environment)
+    environment.merge(job.terminal) { $1 }
+    environment.merge(["OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"]) { $1 }
+    // Swift's backtracer keeps a dying rank for a second, and stays behind if the rank is ended
+    // meanwhile. A trap comes back at the same step, for whoever asks for its trace then.
+    environment.merge(["SWIFT_BACKTRACE": "enable=no"]) { asked, _ in asked }
+    if let launch { environment.merge(launch.environment) { $1 } }
+    return environment
+  }
+
   private static func parameters(
     _ job: Job, isRemote: Bool, yields: Bool
   ) -> [(String, String)] {
+    // A daemon that is cut off is missed at about the time its ranks are.
+    let (idle, probe) = job.policy.keepAliveSeconds
     var result = [
-      ("oob_tcp_keepalive_time", "2"), ("oob_tcp_keepalive_intvl", "1"),
+      ("oob_tcp_keepalive_time", "\(idle)"), ("oob_tcp_keepalive_intvl", "\(probe)"),
       ("oob_tcp_keepalive_probes", "2"), ("odls_base_sigkill_timeout", "0"),
-      ("orte_startup_timeout", "60"),
+      ("orte_startup_timeout", "\(Int(job.policy.startSeconds.rounded(.up)))"),
     ]
     if yields { result.append(("mpi_yield_when_idle", "1")) }
-    if isRemote { result.append(("plm_rsh_agent", job.agent.joined(separator: " "))) }
+    if isRemote, case .shell(let agent) = job.agent {
+      result.append(("plm_rsh_agent", agent.joined(separator: " ")))
+    }
     if let folder = job.sharedMemoryFolder, !isRemote {
       for name in ["btl_vader_backing_directory", "osc_sm_backing_directory"]
       where job.environment["OMPI_MCA_" + name] == nil {
@@ -144,7 +186,7 @@ package struct LaunchLine: Equatable, Sendable {
   /// The line as a person could type it.
   package var text: String { arguments.map(Self.quoted).joined(separator: " ") }
 
-  fileprivate static func quoted(_ word: String) -> String {
+  static func quoted(_ word: String) -> String {
     let plain = word.utf8.allSatisfy { byte in
       (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte)
         || "-_./=:,+@%".utf8.contains(byte)
@@ -169,12 +211,5 @@ extension LaunchLine.Job {
   /// what `module load` has set.
   package var ownEnvironment: [String: String] {
     environment.filter { ["PATH", "LD_LIBRARY_PATH"].contains($0.key) }
-  }
-
-  /// Ends what is left of a job on another host; for the shell there, whichever that is.
-  package func reapCommand(_ job: String) -> String {
-    let libraries = environment["LD_LIBRARY_PATH"].map { ["env", "LD_LIBRARY_PATH=\($0)"] } ?? []
-    return (libraries + [program[0], "reap", "--job=\(job)"]).map(LaunchLine.quoted)
-      .joined(separator: " ")
   }
 }

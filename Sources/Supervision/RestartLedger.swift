@@ -76,9 +76,10 @@ extension Cause {
   /// False for what comes from outside of the program.
   var mayBeDeterministic: Bool {
     switch self {
-    case .exit(205), .launcherSignal, .silent, .hostsMissing, .launchFailed, .stoppedNow, .fenced:
+    case .hostLost, .launcherSignal, .silent, .hostsMissing, .launchFailed, .stoppedNow, .fenced:
       false
-    case .exit, .signal, .outOfMemory, .stalled, .startTimeout, .slowEnd: true
+    case .finished, .stopped: false
+    case .exit, .unexplained, .signal, .outOfMemory, .stalled, .startTimeout, .slowEnd: true
     }
   }
 }

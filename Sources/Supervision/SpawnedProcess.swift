@@ -129,6 +129,29 @@ package final class SpawnedProcess {
     return nil
   }
 
+  /// What a short command says on both of its outputs, and how it ended; nil where it cannot be
+  /// started, or takes longer.
+  package static func answer(
+    _ words: [String], environment: [String: String], withinSeconds limit: Double
+  ) -> (end: ProcessEnd, text: String)? {
+    guard let child = try? SpawnedProcess(words, environment: environment) else { return nil }
+    var said: [UInt8] = []
+    let watch = Stopwatch()
+    while watch.seconds < limit {
+      let end = child.poll()
+      var buffer = [UInt8](repeating: 0, count: 4096)
+      for descriptor in [child.output, child.error] {
+        while case let count = read(descriptor, &buffer, buffer.count), count > 0 {
+          if said.count < 1 << 20 { said += buffer[..<count] }
+        }
+      }
+      if let end { return (end, String(decoding: said, as: UTF8.self)) }
+      usleep(5000)
+    }
+    _ = child.wait(seconds: 0)
+    return nil
+  }
+
   package func closeInput() {
     guard input >= 0 else { return }
     close(input)

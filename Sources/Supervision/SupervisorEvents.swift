@@ -22,10 +22,10 @@ extension SupervisorRecord {
         .init("step", integer(death.step)), .init("resumed_step", integer(death.resumedStep)),
         .init("detect_seconds", .number(rounded(death.secondsToDetect))),
       ]
-    case .restart(let seconds, let attempt):
+    case .restart(let seconds, let attempt, let saved):
       return [
         .init("what", .string("restart")), .init("after_seconds", .number(rounded(seconds))),
-        .init("attempt", .integer(attempt)),
+        .init("attempt", .integer(attempt)), .init("saved_step", integer(saved)),
       ]
     case .recovered(_, let seconds, let resumed, let repeated):
       return [
@@ -34,12 +34,18 @@ extension SupervisorRecord {
       ]
     case .leftOut(let silent):
       return [
-        .init("what", .string("left_out")), .init("hosts", .array(silent.map { name($0) })),
+        .init("what", .string("left_out")),
+        .init("hosts", .array(silent.map { name($0.host) })),
+        .init("reasons", .array(silent.map { .string($0.reason) })),
+      ]
+    case .timeIsUp(let seconds):
+      return [
+        .init("what", .string("time_is_up")), .init("seconds_left", .number(rounded(seconds))),
       ]
     case .verdict(let verdict):
       return [
         .init("what", .string("verdict")), .init("exit_code", .integer(Int(verdict.exitCode))),
-        .init("reason", .string(verdict.text)),
+        .init("reason", .string(verdict.text)), .init("saved_step", integer(verdict.savedStep)),
       ]
     }
   }
@@ -59,12 +65,17 @@ extension SupervisorRecord {
       let host = death.host.map { " \(names([$0]))" } ?? ""
       let step = death.step.map { " at step \($0)" } ?? " before its first step"
       return "launch \(death.incarnation) ended: \(rank)\(host)\(step): \(death.cause.text)"
-    case .restart(let seconds, _):
-      return "going on from the newest checkpoint in \(rounded(seconds)) s"
+    case .restart(let seconds, _, let saved):
+      let place = saved ?? 0 > 0 ? "going on after step \(saved ?? 0)" : "beginning again"
+      return "\(place) in \(rounded(seconds)) s"
     case .recovered(_, let seconds, let resumed, let repeated):
       return
         "recovered in \(rounded(seconds)) s after step \(resumed), \(repeated) steps repeated"
-    case .leftOut(let silent): return "without an answer: \(names(silent))"
+    case .leftOut(let silent):
+      let hosts = silent.map { "\(names([$0.host])) (\($0.reason))" }
+      return "without an answer: \(hosts.joined(separator: "; "))"
+    case .timeIsUp(let seconds):
+      return "the job ends in \(Int(seconds)) s: saving and stopping"
     case .verdict(let verdict): return verdict.exitCode == 0 ? nil : verdict.text
     }
   }
@@ -77,7 +88,10 @@ extension Verdict {
   package var text: String {
     switch reason {
     case .finished: "all steps are done"
-    case .stopped: "stopped; the same command goes on from the newest checkpoint"
+    case .stopped(let standing, _): standing.stopText
+    case .unsaved(let standing):
+      "stopped, but the last state could not be saved: the same command goes back to step"
+        + " \(standing.savedStep)"
     case .final(let code): "a rank ended with code \(code.rawValue), which a restart would repeat"
     case .deterministic(.outOfMemory, let times):
       "given up: died \(times) times at the same place, as this machine's memory ran out; fewer"
@@ -92,6 +106,29 @@ extension Verdict {
     case .launchFailed(let failure): failure.message
     case .fenced: "another supervisor has taken over this run; nothing is left of this one"
     }
+  }
+}
+
+extension Verdict {
+  /// Where the run stands after a stop; nil after other ends.
+  package var savedStep: Int? {
+    switch reason {
+    case .stopped(let standing, _), .unsaved(let standing): standing.savedStep
+    default: nil
+    }
+  }
+}
+
+extension Standing {
+  /// What a stop leaves, and what the same command does then.
+  fileprivate var stopText: String {
+    if lostSteps > 0 {
+      let lost = lostSteps == 1 ? "step \(step)" : "steps \(savedStep + 1) to \(step)"
+      return "stopped without saving \(lost): the same command goes back to step \(savedStep)"
+    }
+    return savedStep == 0
+      ? "stopped before anything was done: the same command begins at step 0"
+      : "stopped; step \(savedStep) is saved, the same command goes on from there"
   }
 }
 

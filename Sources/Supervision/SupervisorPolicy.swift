@@ -12,6 +12,11 @@ package struct SupervisorPolicy: Equatable, Sendable {
   package var stallFactor = 5.0
   /// A step so short raises no limit, whatever was in it beside.
   var harmlessStepSeconds: Double { stallFloorSeconds / stallFactor }
+  /// mpirun's keep-alive: so long without a word before it asks a daemon, and between two askings;
+  /// the second one without an answer is the last.
+  var keepAliveSeconds: (idle: Int, probe: Int) {
+    (max(2, Int(livenessSeconds / 2)), max(1, Int(livenessSeconds / 4)))
+  }
   /// Every rank must have given a sign of life so long after the launch.
   package var startSeconds = 90.0
   /// What has no measured time may take so long: loading, the first step, validation, a save.
@@ -24,9 +29,11 @@ package struct SupervisorPolicy: Equatable, Sendable {
   package var terminateSeconds = 3.0
   /// After SIGKILL mpirun counts as gone even if the kernel has not said so.
   package var killSeconds = 10.0
-  /// Hosts that have not answered by then do not answer.
-  package var probeSeconds = 20.0
-  package var reapSeconds = 30.0
+  /// A host that has not answered by then does not answer.
+  package var answerSeconds = 8.0
+  /// What asks the hosts is itself given up after so long.
+  package var probeSeconds: Double { answerSeconds + 12 }
+  package var reapSeconds: Double { answerSeconds + 22 }
   /// An answer of the hosts that is so young need not be asked for again.
   package var answerAgeSeconds = 5.0
   /// Time between two looks above which the supervisor itself was stopped, not the ranks.
@@ -37,12 +44,29 @@ package struct SupervisorPolicy: Equatable, Sendable {
   package var identicalDeaths = 3
   package var shortestDelay = 0.25
   package var longestDelay = 60.0
+  /// When the job of a scheduler is over, on the supervisor's clock; nil where no end is known.
+  package var endsAt: Double?
+  /// What is needed behind the last save: mpirun's end, clearing up, a word to the scheduler.
+  package var leaveMarginSeconds = 15.0
+  /// Where nothing was measured yet.
+  package var presumedStepSeconds = 10.0
+  package var presumedSaveSeconds = 20.0
+  /// A launcher that does not end so long after it has said that a rank did is ended.
+  package var lingerSeconds = 1.0
+  /// So many are wanted; hosts beyond them are spare.
+  package var ranks = Int.max
   /// Fewer ranks than this are not worth starting.
   package var minimumRanks = 1
   /// Of the jitter of delays.
   package var seed: UInt64 = 1
 
   package init() {}
+
+  /// How long before the end of its job a run has to be told to stop: twice what a step and a save
+  /// were measured to take, and a margin.
+  package func secondsToStop(step: Double?, save: Double?) -> Double {
+    2 * ((step ?? presumedStepSeconds) + (save ?? presumedSaveSeconds)) + leaveMarginSeconds
+  }
 
   /// Before the n-th restart without progress, from 1: four times the one before, from the shortest
   /// to the longest, times a random half to whole, so that jobs that died together do not return

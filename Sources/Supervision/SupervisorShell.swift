@@ -57,7 +57,7 @@ package final class SupervisorShell {
     line = settings.line.withFolders(of: lease.job)
     supervisor = Supervisor(hosts: line.hosts, policy: settings.policy)
     table = IncidentTable(hosts: line.hosts)
-    control = JobControl(line)
+    control = JobControl(line, answerSeconds: settings.policy.answerSeconds)
     launcherLog = open(
       paths.logs + "/mpirun.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
     heartbeats = (HeartbeatStream(job: lease.job), HeartbeatStream(job: lease.job))
@@ -87,8 +87,21 @@ package final class SupervisorShell {
   package func run() -> (verdict: Verdict, table: [String]) {
     SupervisorSignals.install()
     lease.keepAlive()
-    take(.begin)
-    while verdict == nil {
+    take(.begin(savedStep: RunDirectory.newestStep(of: paths)))
+    let verdict = supervise()
+    lease.release()
+    lifeline.closeInput()
+    _ = lifeline.wait(seconds: 10)
+    // It removes them, unless somebody has killed it.
+    line.folders.forEach(Self.removeOwn)
+    output.flush()
+    errors.flush()
+    return (verdict, table.lines)
+  }
+
+  private func supervise() -> Verdict {
+    while true {
+      if let verdict { return verdict }
       look()
       for request in SupervisorSignals.take() { take(.signal(request)) }
       for event in control.takeEvents() { take(event) }
@@ -99,14 +112,6 @@ package final class SupervisorShell {
       keepLifeline()
       take(.tick)
     }
-    lease.release()
-    lifeline.closeInput()
-    _ = lifeline.wait(seconds: 10)
-    // It removes them, unless somebody has killed it.
-    line.folders.forEach(Self.removeOwn)
-    output.flush()
-    errors.flush()
-    return (verdict ?? Verdict(.stopped, exitCode: .stoppedResumable), table.lines)
   }
 
   /// Removes a folder unless it is another user's, or gone.
@@ -167,6 +172,9 @@ extension SupervisorShell {
         job: lease.job, incarnation: incarnation,
         leasePath: SpawnedProcess.absolute(paths.lease))
       let command = LaunchLine(line, plan: plan, launch: launch)
+      if let file = command.file {
+        try FileSystem.writeAtomically(Array(file.text.utf8), to: file.path)
+      }
       words = LauncherWords()
       heartbeats = (HeartbeatStream(job: lease.job), HeartbeatStream(job: lease.job))
       memoryKills = MemoryKills.count()
@@ -201,7 +209,8 @@ extension SupervisorShell {
     if let before = memoryKills, let now = MemoryKills.count(), now > before { take(.memoryRanOut) }
     mpirun = nil
     openPipes = []
-    take(.exited(end))
+    let launch = supervisor.incarnation ?? 0
+    take(.exited(end, lastWord: LastWord(eventsAt: paths.events, ofLaunch: launch)))
   }
 
   private func drain(_ child: SpawnedProcess) {
@@ -228,8 +237,12 @@ extension SupervisorShell {
       case .rank(let text): errors.send(Array((text + "\n").utf8))
       case .launcher(let text):
         if let ended = LauncherWords.endedRank(text) {
-          take(.rankEnded(rank: ended.rank, signal: ended.signal))
+          take(.rankEnded(rank: ended.rank, .signal(ended.signal)))
         }
+        if let ended = LauncherWords.endedTask(text) {
+          take(.rankEnded(rank: ended.rank, ended.end))
+        }
+        if let host = LauncherWords.failedNode(text) { take(.hostLost(name: host)) }
         if let host = LauncherWords.lostHost(text) { take(.hostLost(name: host)) }
         if notices.count < 40, !text.allSatisfy({ $0 == "-" }), !text.isEmpty {
           notices.append(text)

@@ -5,15 +5,19 @@ import Synchronization
 /// Signals to the supervisor, counted until its loop looks.
 enum SupervisorSignals {
   private static let stops = Atomic<Int>(0)
+  private static let schedulerStops = Atomic<Int>(0)
   private static let saves = Atomic<Int>(0)
 
   static func install() {
     // Under nohup a lost terminal is no reason to stop.
     let keepsOn = unsafeBitCast(signal(SIGHUP, SIG_IGN), to: Int.self) == 1
-    for number in [SIGTERM, SIGINT, SIGUSR1] + (keepsOn ? [] : [SIGHUP]) {
+    for number in [SIGTERM, SIGINT] + (keepsOn ? [] : [SIGHUP]) {
       onSignal(number, restartsCalls: false) { _ in
         SupervisorSignals.stops.wrappingAdd(1, ordering: .relaxed)
       }
+    }
+    onSignal(SIGUSR1, restartsCalls: false) { _ in
+      SupervisorSignals.schedulerStops.wrappingAdd(1, ordering: .relaxed)
     }
     onSignal(SIGUSR2, restartsCalls: false) { _ in
       SupervisorSignals.saves.wrappingAdd(1, ordering: .relaxed)
@@ -24,7 +28,9 @@ enum SupervisorSignals {
   }
 
   static func take() -> [SupervisorRequest] {
-    Array(repeating: .stop, count: stops.exchange(0, ordering: .relaxed))
+    Array(
+      repeating: .stop(.scheduler), count: schedulerStops.exchange(0, ordering: .relaxed))
+      + Array(repeating: .stop(.person), count: stops.exchange(0, ordering: .relaxed))
       + Array(repeating: .save, count: saves.exchange(0, ordering: .relaxed))
   }
 }

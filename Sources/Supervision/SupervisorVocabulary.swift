@@ -3,25 +3,26 @@ import Training
 
 /// What the supervisor hears.
 package enum SupervisorEvent: Sendable {
-  case begin
+  /// The newest checkpoint there is, by its step; nil where there is none.
+  case begin(savedStep: Int?)
   /// mpirun runs, as this launch of the run.
   case launched(incarnation: Int)
   case launchFailed(Failure)
   /// Of this job; whether it is of this launch is the supervisor's to check.
   case heartbeat(Heartbeat)
-  /// mpirun said that a rank was ended by a signal.
-  case rankEnded(rank: Int, signal: Int32)
+  /// The launcher said how a rank ended.
+  case rankEnded(rank: Int, ProcessEnd)
   /// This machine's kernel has ended a process, perhaps not one of the job, for lack of memory.
   case memoryRanOut
   /// mpirun said that it lost a host, by the name it has for it.
   case hostLost(name: String)
-  /// mpirun ended.
-  case exited(ProcessEnd)
+  /// mpirun ended, and rank 0 has left this word in the run directory; nil where it has not.
+  case exited(ProcessEnd, lastWord: LastWord?)
   case tick
   case signal(SupervisorRequest)
   /// The answer to `reap` of that number: no process of the job is left on the hosts that could be
   /// asked; the others did not answer.
-  case reaped(number: Int, silentHosts: [Int])
+  case reaped(number: Int, silent: [SilentHost])
   /// Somebody else supervises the run now.
   case fenced
 }
@@ -29,9 +30,28 @@ package enum SupervisorEvent: Sendable {
 /// What a person or a scheduler asks of the supervisor.
 package enum SupervisorRequest: Equatable, Sendable {
   /// Save and end; asked again later, end now.
-  case stop
+  case stop(StopOrigin)
   /// Save and go on.
   case save
+}
+
+/// Who wants a run to stop.
+package enum StopOrigin: Equatable, Sendable {
+  /// Somebody who does not want it to go on by itself: TERM, Ctrl-C, HUP.
+  case person
+  /// A scheduler whose time is up: USR1, the end of a job, a signal to the ranks alone.
+  case scheduler
+}
+
+/// A host that did not answer, by index, and what was heard in the place of an answer.
+package struct SilentHost: Equatable, Sendable {
+  package var host: Int
+  package var reason: String
+
+  package init(host: Int, reason: String) {
+    self.host = host
+    self.reason = reason
+  }
 }
 
 /// How a process ended.
@@ -65,6 +85,17 @@ package struct LaunchPlan: Equatable, Sendable {
 
   package init(ranksByHost: [Int]) { self.ranksByHost = ranksByHost }
 
+  /// As many ranks as are wanted, host after host; those behind are spare.
+  package init(ranks: Int, on hosts: [JobHost], without silent: [SilentHost] = []) {
+    var left = ranks
+    ranksByHost = hosts.indices.map { host in
+      if silent.contains(where: { $0.host == host }) { return 0 }
+      let count = min(left, hosts[host].slots)
+      left -= count
+      return count
+    }
+  }
+
   package var ranks: Int { ranksByHost.reduce(0, +) }
 
   /// Where a rank is; mpirun fills host after host.
@@ -80,8 +111,16 @@ package struct LaunchPlan: Equatable, Sendable {
 
 /// Why a launch ended.
 package enum Cause: Equatable, Hashable, Sendable {
+  /// Rank 0 said that the run's last step is done and saved.
+  case finished
+  /// Rank 0 said that it saved and ended on request.
+  case stopped
   /// mpirun ended with a code, a rank's or its own.
   case exit(Int32)
+  /// mpirun ended with a code that would mean something, had any rank said so.
+  case unexplained(Int32)
+  /// mpirun lost the connection to one.
+  case hostLost
   /// A rank was ended by a signal.
   case signal(Int32)
   /// A rank of this machine was killed, which had run out of memory.
@@ -106,16 +145,20 @@ package enum Cause: Equatable, Hashable, Sendable {
 
   package var text: String {
     switch self {
+    case .finished: "all steps are done"
+    case .stopped: "stopped after saving"
     case .exit(79): "rank without a supervisor ended itself"
-    case .exit(205): "mpirun lost a host"
     case .exit(let code): "exit code \(code)"
+    case .unexplained(0): "the launcher ended with 0, but no rank said that the run was at its end"
+    case .unexplained(let code): "the launcher ended with \(code), which no rank has explained"
+    case .hostLost: "the launcher lost a host"
     case .signal(let number): "killed by \(SignalName.text(number))"
     case .outOfMemory: "killed by SIGKILL, as memory ran out"
-    case .launcherSignal(let number): "mpirun killed by \(SignalName.text(number))"
+    case .launcherSignal(let number): "the launcher was killed by \(SignalName.text(number))"
     case .silent: "no sign of life"
     case .stalled: "no step finished in time"
     case .startTimeout: "did not start in time"
-    case .slowEnd: "mpirun did not end"
+    case .slowEnd: "the launcher did not end"
     case .launchFailed(_, let reason): reason
     case .hostsMissing: "too few hosts answer"
     case .stoppedNow: "stopped at once"
@@ -166,12 +209,30 @@ package struct Death: Equatable, Sendable {
 package enum SupervisorRecord: Equatable, Sendable {
   case launch(incarnation: Int, LaunchPlan)
   case death(Death)
-  case restart(afterSeconds: Double, attempt: Int)
+  /// - savedStep: what it goes on from; nil where nothing is known to be saved.
+  case restart(afterSeconds: Double, attempt: Int, savedStep: Int?)
   /// The first new step after a death.
   case recovered(incarnation: Int, seconds: Double, resumedStep: Int, stepsRepeated: Int)
   /// These hosts did not answer.
-  case leftOut(hosts: [Int])
+  case leftOut([SilentHost])
+  /// The job of the scheduler has so many seconds left: what a step and a save need.
+  case timeIsUp(secondsLeft: Double)
   case verdict(Verdict)
+}
+
+/// What a run has on disk beside what it had reached.
+package struct Standing: Equatable, Sendable {
+  /// Of the newest checkpoint; 0 where there is none.
+  package var savedStep: Int
+  /// The furthest step any rank has told of.
+  package var step: Int
+
+  package init(savedStep: Int, step: Int) {
+    self.savedStep = savedStep
+    self.step = max(step, savedStep)
+  }
+
+  package var lostSteps: Int { step - savedStep }
 }
 
 /// How it all ended.
@@ -180,7 +241,9 @@ package struct Verdict: Equatable, Sendable {
     /// All steps are done.
     case finished
     /// Somebody asked.
-    case stopped
+    case stopped(Standing, by: StopOrigin)
+    /// Somebody asked, but the last state could not be saved.
+    case unsaved(Standing)
     /// A rank ended with a code that a restart would only repeat.
     case final(ExitCode)
     /// The same death again and again at one place.

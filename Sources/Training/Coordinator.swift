@@ -24,6 +24,16 @@ package struct Coordinator: Sendable {
     case diverged
     /// The last state could not be saved.
     case unsaved
+
+    /// What the ranks leave with.
+    package var exitCode: ExitCode {
+      switch self {
+      case .finished: .success
+      case .stopped: .stoppedResumable
+      case .diverged: .diverged
+      case .unsaved: .inputOutput
+      }
+    }
   }
 
   /// So many updates in a row may be skipped before the run is given up.

@@ -94,6 +94,11 @@ package final class RunDirectory: Sendable {
     return incarnation
   }
 
+  /// The step of the newest checkpoint, whether it verifies or not; nil where there is none.
+  package static func newestStep(of paths: RunPaths) -> Int? {
+    (try? CheckpointStore(folder: paths.checkpoints).steps)?.max()
+  }
+
   /// Writes `config.yaml`, whole or not at all.
   package func save(_ configuration: RunConfiguration) throws(Failure) {
     try FileSystem.writeAtomically(Array(configuration.resolvedYAML.utf8), to: paths.configuration)

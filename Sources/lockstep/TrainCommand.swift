@@ -52,7 +52,7 @@ struct TrainCommand: ParsableCommand {
     } catch {
       // Every rank knows the same failure; one of them says it.
       CommandLineEntry.say(isFirst ? error.message : nil)
-      Pulse.end()
+      Pulse.end(error.exitCode)
       try communicator.finish()
       throw ArgumentParser.ExitCode(error.exitCode.rawValue)
     }
@@ -62,7 +62,7 @@ struct TrainCommand: ParsableCommand {
   private func end(_ trainer: Trainer, _ communicator: any Communicator) throws {
     do {
       let end = try trainer.run()
-      Pulse.end(isFinished: end == .finished)
+      Pulse.end(end.exitCode)
       try communicator.barrier()
       let isFirst = communicator.rank == 0
       try communicator.finish()
@@ -70,21 +70,21 @@ struct TrainCommand: ParsableCommand {
       case .finished: return
       case .stopped:
         if isFirst { print("stopped after saving; the same command goes on from here") }
-        throw ArgumentParser.ExitCode(Core.ExitCode.stoppedResumable.rawValue)
+        throw ArgumentParser.ExitCode(end.exitCode.rawValue)
       case .diverged:
         CommandLineEntry.say(
           isFirst
             ? "\(runPath): the gradient was not finite or too large"
               + " \(Coordinator.nonFiniteLimit) steps in a row; start a new run with a lower"
               + " learning rate or with optimizer.clip_norm" : nil)
-        throw ArgumentParser.ExitCode(Core.ExitCode.diverged.rawValue)
+        throw ArgumentParser.ExitCode(end.exitCode.rawValue)
       case .unsaved:
         CommandLineEntry.say(
           isFirst ? trainer.saveProblem.map { "the last state is lost: \($0.message)" } : nil)
-        throw ArgumentParser.ExitCode(Core.ExitCode.inputOutput.rawValue)
+        throw ArgumentParser.ExitCode(end.exitCode.rawValue)
       }
     } catch let failure as Failure where communicator.size > 1 {
-      Pulse.end()
+      Pulse.end(failure.exitCode)
       if failure.exitCode == .outOfLockstep {
         // Every rank knows it; the first says it before anybody ends the others.
         CommandLineEntry.say(communicator.rank == 0 ? failure.message : nil)
@@ -95,6 +95,9 @@ struct TrainCommand: ParsableCommand {
       }
       communicator.abort(failure.exitCode)
       throw ArgumentParser.ExitCode(failure.exitCode.rawValue)
+    } catch let failure as Failure {
+      Pulse.end(failure.exitCode)
+      throw failure
     }
   }
 }

@@ -157,7 +157,7 @@ import Testing
     kill(stopped, SIGCONT)
     let outcome = try job.outcome()
     #expect(outcome.exitCode == 0, "\(outcome.error)")
-    #expect(run.supervisorLines("death").first?.contains("mpirun killed by SIGKILL") == true)
+    #expect(run.supervisorLines("death").first?.contains("launcher was killed by SIGKILL") == true)
     try expectUninterrupted(run)
     try expectNothingIsLeft(of: folders)
   }

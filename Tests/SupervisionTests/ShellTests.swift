@@ -77,11 +77,11 @@ private let job = String(repeating: "0123abcd", count: 4)
 @Suite struct LaunchLineTests {
   private func line(
     ranks: Int, hosts: [JobHost], named: Int?, environment: [String: String] = [:],
-    cores: Int = 2
+    cores: Int = 2, launcher: Launcher = Launcher(.mpirun, path: "/usr/bin/mpirun")
   ) -> LaunchLine {
     let job = LaunchLine.Job(
-      launcher: "/usr/bin/mpirun", program: ["/opt/lockstep", "train", "a b.yaml"], hosts: hosts,
-      namedSlots: named, agent: ["/usr/bin/ssh", "-o", "BatchMode=yes"],
+      launcher: launcher, program: ["/opt/lockstep", "train", "a b.yaml"], hosts: hosts,
+      namedSlots: named, agent: .shell(["/usr/bin/ssh", "-o", "BatchMode=yes"]),
       temporaryFolder: "/tmp/x", sharedMemoryFolder: "/dev/shm/x", environment: environment,
       isRoot: true, cores: cores, processors: cores, terminal: [:])
     let launch = SupervisedLaunch(
@@ -131,20 +131,45 @@ private let job = String(repeating: "0123abcd", count: 4)
   @Test func theProgramsOwnProcessesFindTheirLibraries() {
     func job(_ environment: [String: String]) -> LaunchLine.Job {
       LaunchLine.Job(
-        launcher: "/usr/bin/mpirun", program: ["/opt/my lockstep", "train"], hosts: [],
-        namedSlots: nil, agent: [], temporaryFolder: "/tmp/x", sharedMemoryFolder: nil,
+        launcher: Launcher(.mpirun, path: "/usr/bin/mpirun"),
+        program: ["/opt/my lockstep", "train"], hosts: [], namedSlots: nil, agent: .shell([]),
+        temporaryFolder: "/tmp/x", sharedMemoryFolder: nil,
         environment: environment, isRoot: false, cores: 1, processors: 1, terminal: [:])
     }
     let own = ["PATH": "/bin", "LD_LIBRARY_PATH": "/opt/hdf5/lib:/a'b"]
     let asked = job(own.merging(["HOME": "/h", "OTHER": "x"]) { $1 })
     #expect(asked.ownEnvironment == own)
+    let host = JobHost(name: "n1", slots: 1)
+    let command = ["/opt/my lockstep", "reap", "--job=\(SupervisionTests.job)"]
     #expect(
-      asked.reapCommand(SupervisionTests.job)
-        == "env 'LD_LIBRARY_PATH=/opt/hdf5/lib:/a'\\''b' '/opt/my lockstep' reap"
-        + " --job=\(SupervisionTests.job)")
-    #expect(
-      job([:]).reapCommand(SupervisionTests.job)
-        == "'/opt/my lockstep' reap --job=\(SupervisionTests.job)")
+      HostAgent.shell(["/usr/bin/ssh", "-v"])
+        .words(host: host, command: command, libraries: own["LD_LIBRARY_PATH"]) == [
+          "/usr/bin/ssh", "-v", "n1",
+          "env 'LD_LIBRARY_PATH=/opt/hdf5/lib:/a'\\''b' '/opt/my lockstep' reap"
+            + " --job=\(SupervisionTests.job)",
+        ])
+    // Slurm passes the environment on, and no shell reads its words.
+    let words = HostAgent.slurm(srun: "/usr/bin/srun")
+      .words(host: host, command: command, libraries: own["LD_LIBRARY_PATH"])
+    #expect(words.first == "/usr/bin/srun" && words.contains("--nodelist=n1"))
+    #expect(words.suffix(3) == command[...])
+  }
+
+  @Test func slurmStartsAStepWithALineARank() throws {
+    let step = line(
+      ranks: 3, hosts: [JobHost(name: "n1", slots: 2), JobHost(name: "n2", slots: 1)], named: 3,
+      environment: ["SLURM_JOB_ID": "7", "HOME": "/h"],
+      launcher: Launcher(.srun, path: "/usr/bin/srun"))
+    #expect(step.arguments.first == "/usr/bin/srun")
+    for word in ["--mpi=pmix", "--ntasks=3", "--kill-on-bad-exit=1", "--overlap"] {
+      #expect(step.arguments.contains(word))
+    }
+    #expect(!step.arguments.contains("--overcommit") && !step.arguments.contains("--mca"))
+    #expect(step.arguments.suffix(3) == ["/opt/lockstep", "train", "a b.yaml"])
+    let file = try #require(step.file)
+    #expect(file.text == "n1\nn1\nn2\n" && step.environment["SLURM_HOSTFILE"] == file.path)
+    #expect(step.environment["LOCKSTEP_JOB"] == SupervisionTests.job)
+    #expect(step.environment["SLURM_JOB_ID"] == "7")
   }
 
   @Test func wordsAreQuotedForPeopleOnly() {

@@ -80,6 +80,7 @@ enum Mutant: CaseIterable {
   case incarnationIsNotRaised, publicationIsUnchecked, oneGenerationIsKept, damagedCountAsGood
   // Of the supervisor, put between it and its world.
   case silenceIsIgnored, hangIsIgnored, reapingIsSkipped, killIsLost, budgetIsEndless
+  case zeroIsBelieved
   case signsOfLaterLaunchesCount, suspensionIsBlamedOnRanks, deathsAreNotRecorded
 }
 

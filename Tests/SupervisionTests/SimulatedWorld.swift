@@ -36,6 +36,10 @@ struct SimulatedWorld {
     var isAskedToStop = false
     /// A commit a rank was in the middle of when it was frozen.
     var hasCommitInFlight = false
+    /// What rank 0 has written about the end.
+    var lastWord: LastWord?
+    /// What the ranks say that they leave with.
+    var leavingCode: ExitCode?
   }
 
   struct HostState {
@@ -123,7 +127,8 @@ struct SimulatedWorld {
     for job in jobs.indices where jobs[job].supervisor <= supervisor { endReachable(job) }
     let silent = hosts.indices.filter { hosts[$0].isCut }
     unreaped = silent
-    deliver(.reaped(number: number, silentHosts: silent), after: dice.between(0.05, 10))
+    let answer = silent.map { SilentHost(host: $0, reason: "cut off") }
+    deliver(.reaped(number: number, silent: answer), after: dice.between(0.05, 10))
   }
 
   mutating func deliver(_ event: SupervisorEvent, after seconds: Double) {
@@ -180,7 +185,9 @@ struct SimulatedWorld {
     if jobs[index].isLauncherAlive, let end = jobs[index].end, now >= end.at {
       jobs[index].isLauncherAlive = false
       endReachable(index)
-      if jobs[index].supervisor == livingSupervisor { deliver(.exited(end.code), after: 0) }
+      if jobs[index].supervisor == livingSupervisor {
+        deliver(.exited(end.code, lastWord: jobs[index].lastWord), after: 0)
+      }
     }
     guard jobs[index].ranks.contains(where: { $0.isAlive }) else { return }
     for rank in jobs[index].ranks.indices {
@@ -207,7 +214,9 @@ struct SimulatedWorld {
   }
 
   private mutating func compute(_ index: Int) {
-    if jobs[index].step >= targetStep { return end(index, .exit(0), after: 0.1) }
+    if jobs[index].step >= targetStep {
+      return leave(index, .success, .finished(step: jobs[index].step), after: 0.1)
+    }
     jobs[index].partOfStep += Self.tick / stepSeconds
     while jobs[index].partOfStep >= 1, jobs[index].end == nil {
       jobs[index].partOfStep -= 1
@@ -217,7 +226,7 @@ struct SimulatedWorld {
         return end(index, .exit(139), after: 0.05)
       }
       if let finalCode, step == finalCode.step {
-        return end(index, .exit(finalCode.code.rawValue), after: 0.05)
+        return leave(index, finalCode.code, nil, after: 0.05)
       }
       jobs[index].step = step
       jobs[index].work += 1
@@ -232,17 +241,38 @@ struct SimulatedWorld {
     guard hosts[jobs[index].ranks[0].host].reachesDisk, !dice.chance(0.02) else {
       // A disk that fails: training goes on, but an end without its save is no success.
       isDisturbed = true
-      if isLast { end(index, .exit(ExitCode.inputOutput.rawValue), after: 0.1) }
+      if isLast { leave(index, .inputOutput, nil, after: 0.1) }
       return
     }
     if disk.publish(step: step, incarnation: jobs[index].incarnation) {
       jobs[index].savedStep = step
     } else if isLast {
-      return end(index, .exit(ExitCode.inputOutput.rawValue), after: 0.1)
+      return leave(index, .inputOutput, nil, after: 0.1)
     }
     guard isLast else { return }
-    let code: ExitCode = step >= targetStep ? .success : .stoppedResumable
-    end(index, .exit(code.rawValue), after: dice.between(0.05, 0.5))
+    let isEnd = step >= targetStep
+    leave(
+      index, isEnd ? .success : .stoppedResumable,
+      isEnd ? .finished(step: step) : .stopped(step: step), after: dice.between(0.05, 0.5))
+  }
+
+  /// The ranks are through, and say so; what mpirun makes of it is its own.
+  private mutating func leave(
+    _ index: Int, _ code: ExitCode, _ word: LastWord?, after seconds: Double
+  ) {
+    // A last sign of life may be lost or late, and a full disk may swallow the event.
+    let isLost = dice.chance(0.1)
+    jobs[index].lastWord = isLost ? nil : word
+    if isLost { isDisturbed = true }
+    jobs[index].leavingCode = code
+    beat(index)
+    end(index, .exit(dice.chance(0.05) ? anyCode() : code.rawValue), after: seconds)
+  }
+
+  /// What an mpirun may end with that has lost sight of its ranks.
+  mutating func anyCode() -> Int32 {
+    let codes: [Int32] = [0, 0, 0, 1, 65, 74, 75, 78, 79, 80, 137, 205, 213, 255]
+    return codes[dice.below(codes.count)]
   }
 
   /// mpirun notices a dead rank it can hear of, at once.
@@ -250,8 +280,12 @@ struct SimulatedWorld {
     guard jobs[index].isLauncherAlive, jobs[index].end == nil,
       let dead = jobs[index].ranks.firstIndex(where: { !$0.isAlive && !hosts[$0.host].isCut })
     else { return }
-    if dice.chance(0.5) { deliver(.rankEnded(rank: dead, signal: 9), after: 0.04) }
-    end(index, .exit(137), after: 0.05)
+    // Slurm says it at once and takes its time to end; OpenMPI does both at once.
+    let lingers = dice.chance(0.2)
+    if lingers || dice.chance(0.5) {
+      deliver(.rankEnded(rank: dead, .signal(9)), after: 0.04)
+    }
+    end(index, .exit(137), after: lingers ? 30 : 0.05)
   }
 
   /// Ranks whose supervisor is gone, or that somebody has replaced, end themselves.
@@ -282,7 +316,12 @@ struct SimulatedWorld {
       var reading = StepBeacon.Reading()
       reading.step = jobs[index].step
       reading.work = jobs[index].work
-      reading.activity = .training
+      if let code = jobs[index].leavingCode {
+        reading.activity = code == .success ? .finished : .ended
+        reading.exitCode = Int(code.rawValue)
+      } else {
+        reading.activity = .training
+      }
       if rank == 0 {
         reading.resumedStep = jobs[index].resumedStep
         reading.savedStep = jobs[index].savedStep

@@ -82,7 +82,7 @@ struct Simulation {
     }
     world.deliveries = []
     supervisor = Supervisor(hosts: hosts, policy: policy)
-    take(.begin)
+    take(.begin(savedStep: world.disk.generations.last?.step))
   }
 
   private mutating func deliver() {
@@ -107,6 +107,9 @@ struct Simulation {
       beat.sequence = 1 << 30 + eventCount
       event = .heartbeat(beat)
     }
+    if mutant == .zeroIsBelieved, case .exited(.exit(0), nil) = event {
+      event = .exited(.exit(0), lastWord: .finished(step: world.targetStep))
+    }
     eventCount += 1
     let actions = supervisor?.handle(event, at: world.now - clockBase) ?? []
     for action in actions where verdict == nil { perform(action) }
@@ -125,7 +128,7 @@ struct Simulation {
       world.send(signal, supervisor: supervisorNumber)
     case .reap(let number):
       if mutant == .reapingIsSkipped {
-        world.deliver(.reaped(number: number, silentHosts: []), after: 0)
+        world.deliver(.reaped(number: number, silent: []), after: 0)
       } else {
         world.reap(supervisor: supervisorNumber, number: number)
       }
@@ -148,7 +151,7 @@ struct Simulation {
       let isCut = world.hosts.contains { $0.isCut } || death.cause == .hostsMissing
       if !world.isDisturbed, !isOwnEnd, !isCut { violation = "a false alarm: \(death.cause)" }
       checkSilence(death)
-    case .verdict, .restart, .recovered, .leftOut: break
+    case .verdict, .restart, .recovered, .leftOut, .timeIsUp: break
     }
   }
 
@@ -179,6 +182,15 @@ struct Simulation {
     }
   }
 
+  /// The step it says the run goes back to is on disk: damage is found by who reads it.
+  private mutating func checkStanding(_ standing: Standing) {
+    let newest = world.disk.generations.last?.step ?? 0
+    if standing.savedStep > newest {
+      violation = "said that step \(standing.savedStep) is saved, but \(newest) is"
+    }
+    if standing.step < standing.savedStep { violation = "it saved what it never reached" }
+  }
+
   private mutating func checkEnd() {
     guard let verdict else { return violation = "it never ended" }
     let newest = world.disk.resumeStep
@@ -188,12 +200,17 @@ struct Simulation {
       if world.crashStep != nil || world.finalCode != nil {
         violation = "finished past a step that cannot be computed"
       }
-    case .stopped: if !isStopAsked { violation = "stopped, and nobody asked" }
+    case .stopped(let standing, _):
+      if !isStopAsked { violation = "stopped, and nobody asked" }
+      checkStanding(standing)
+    case .unsaved(let standing):
+      if !isStopAsked { violation = "stopped, and nobody asked" }
+      checkStanding(standing)
     case .final(let code):
       if world.finalCode?.code != code { violation = "code \(code) came from nowhere" }
     case .deterministic(let cause, _):
       // Three faults from outside may look like one of the program, but not these.
-      let isOutside = [Cause.silent, .exit(205), .launcherSignal(9), .hostsMissing].contains(cause)
+      let isOutside = [Cause.silent, .hostLost, .launcherSignal(9), .hostsMissing].contains(cause)
       if isOutside { violation = "called deterministic: \(cause)" }
     case .budgetSpent, .launchFailed: break
     case .fenced: violation = "fenced by nobody"
@@ -242,9 +259,10 @@ struct Simulation {
     case ..<96:
       guard supervisor != nil, world.now >= suspendedUntil else { return }
       isStopAsked = true
-      take(.signal(.stop))
+      let origin: StopOrigin = world.dice.chance(0.7) ? .person : .scheduler
+      take(.signal(.stop(origin)))
       if world.dice.chance(0.5) {
-        world.deliver(.signal(.stop), after: world.dice.between(0, 4))
+        world.deliver(.signal(.stop(.person)), after: world.dice.between(0, 4))
       }
     default:
       let stray = Heartbeat(
@@ -265,6 +283,7 @@ struct Simulation {
       // Perhaps in the middle of publishing.
       if rank == 0, world.jobs[index].step > 0 { world.jobs[index].hasCommitInFlight = true }
     case ..<40: world.jobs[index].isHung = true
+    case ..<43: world.end(index, .exit(world.anyCode()), after: 0)
     default: world.end(index, .signal(9), after: 0)
     }
   }

@@ -11,10 +11,12 @@ struct SupervisorBench {
   var reapNumber = 0
 
   init(
-    _ hosts: [JobHost] = [JobHost(name: "localhost", slots: 2)], minimumRanks: Int = 1,
-    patienceSeconds: Double = 900
+    _ hosts: [JobHost] = [JobHost(name: "localhost", slots: 2)], ranks: Int = .max,
+    minimumRanks: Int = 1, patienceSeconds: Double = 900, endsAt: Double? = nil
   ) {
     var policy = SupervisorPolicy()
+    policy.ranks = ranks
+    policy.endsAt = endsAt
     policy.minimumRanks = minimumRanks
     policy.patienceSeconds = patienceSeconds
     supervisor = Supervisor(hosts: hosts, policy: policy)
@@ -28,7 +30,15 @@ struct SupervisorBench {
 
   /// The answer to the last question.
   mutating func reaped(without silent: [Int] = []) -> [SupervisorAction] {
-    take(.reaped(number: reapNumber, silentHosts: silent))
+    take(.reaped(number: reapNumber, silent: silent.map { SilentHost(host: $0, reason: "gone") }))
+  }
+
+  mutating func begin(savedStep: Int? = nil) -> [SupervisorAction] {
+    take(.begin(savedStep: savedStep))
+  }
+
+  mutating func exit(_ end: ProcessEnd, _ lastWord: LastWord? = nil) -> [SupervisorAction] {
+    take(.exited(end, lastWord: lastWord))
   }
 
   mutating func wait(_ seconds: Double) -> [SupervisorAction] {
@@ -43,15 +53,17 @@ struct SupervisorBench {
 
   mutating func beat(
     _ rank: Int, step: Int, incarnation: Int = 1, saved: Int = -1,
-    activity: RankActivity = .training
+    activity: RankActivity = .training, saveSeconds: Double? = nil, leaving: ExitCode? = nil
   ) -> [SupervisorAction] {
     var reading = StepBeacon.Reading()
     sequence += 1
     reading.step = step
     reading.savedStep = saved
     reading.resumedStep = rank == 0 ? 0 : -1
-    reading.activity = activity
+    reading.activity = leaving.map { $0 == .success ? .finished : .ended } ?? activity
+    reading.exitCode = leaving.map { Int($0.rawValue) } ?? -1
     reading.work = work
+    reading.saveMilliseconds = saveSeconds.map { Int($0 * 1000) } ?? -1
     return take(
       .heartbeat(
         Heartbeat(incarnation: incarnation, rank: rank, sequence: sequence, reading: reading)))

@@ -21,22 +21,22 @@ import Training
 
   @Test func aRunThatEndsWellIsOver() {
     var bench = Bench()
-    #expect(bench.take(.begin) == [.launch(LaunchPlan(ranksByHost: [2]))])
+    #expect(bench.begin() == [.launch(LaunchPlan(ranksByHost: [2]))])
     bench.train(20)
-    #expect(bench.take(.exited(.exit(0))) == [.reap(number: 1)])
+    #expect(bench.exit(.exit(0), .finished(step: 40)) == [.reap(number: 1)])
     #expect(verdict(bench.reaped()) == Verdict(.finished, exitCode: .success))
   }
 
   /// The last step had been saved: the next launch has nothing to do but to say so.
   @Test func aLaunchThatFindsAllDoneHasRecovered() {
     var bench = Bench()
-    _ = bench.take(.begin)
+    _ = bench.begin()
     bench.train(5, saved: 8)
-    _ = bench.take(.exited(.signal(9)))
+    _ = bench.exit(.signal(9))
     var actions = bench.reaped() + bench.wait(60)
     #expect(actions.contains(.launch(LaunchPlan(ranksByHost: [2]))))
     _ = bench.take(.launched(incarnation: 2))
-    actions = bench.take(.exited(.exit(0)))
+    actions = bench.exit(.exit(0), .finished(step: 8))
     let recoveries = actions.compactMap { action -> Int? in
       guard case .record(.recovered(2, _, let resumed, _)) = action else { return nil }
       return resumed
@@ -50,12 +50,12 @@ import Training
       var bench = Bench([
         JobHost(name: "localhost", slots: 1), JobHost(name: "elsewhere", slots: 1),
       ])
-      _ = bench.take(.begin)
+      _ = bench.begin()
       _ = bench.reaped()
       bench.train(2)
       if memoryRanOut { #expect(bench.take(.memoryRanOut).isEmpty) }
-      _ = bench.take(.rankEnded(rank: rank, signal: 9))
-      return try #require(deaths(bench.take(.exited(.exit(137)))).first).cause
+      _ = bench.take(.rankEnded(rank: rank, .signal(9)))
+      return try #require(deaths(bench.exit(.exit(137))).first).cause
     }
     #expect(try cause(of: 0, memoryRanOut: true) == .outOfMemory)
     #expect(try cause(of: 0, memoryRanOut: false) == .signal(9))
@@ -69,7 +69,7 @@ import Training
 
   @Test func aSilentRankIsFoundWithinFiveSeconds() throws {
     var bench = Bench()
-    _ = bench.take(.begin)
+    _ = bench.begin()
     bench.train(5)
     var actions: [SupervisorAction] = []
     let since = bench.now - 0.5
@@ -86,7 +86,7 @@ import Training
 
   @Test func aHangIsFoundAfterTenSecondsAndSlowStepsAreNot() throws {
     var bench = Bench()
-    _ = bench.take(.begin)
+    _ = bench.begin()
     bench.train(5)
     var actions: [SupervisorAction] = []
     let since = bench.now - 0.5
@@ -99,7 +99,7 @@ import Training
 
     // Steps of eight seconds: forty may pass.
     var slow = Bench()
-    _ = slow.take(.begin)
+    _ = slow.begin()
     _ = slow.take(.launched(incarnation: 1))
     for halfSecond in 0..<160 {
       if halfSecond % 16 == 0 { slow.work += 1 }
@@ -117,7 +117,7 @@ import Training
   @Test func onlyStepsAreMeasuredAsSteps() {
     for (patience, limit) in [(900.0, 15.0), (12.0, 12.0)] {
       var bench = Bench(patienceSeconds: patience)
-      _ = bench.take(.begin)
+      _ = bench.begin()
       _ = bench.take(.launched(incarnation: 1))
       let long = patience / 15
       for (step, activity, seconds) in [
@@ -144,7 +144,7 @@ import Training
 
   @Test func aPauseOfTheSupervisorIsNotBlamedOnRanks() {
     var bench = Bench()
-    _ = bench.take(.begin)
+    _ = bench.begin()
     bench.train(5)
     bench.now += 3600
     #expect(bench.take(.tick).isEmpty)
@@ -153,7 +153,7 @@ import Training
 
     // Neither is one before the ranks have begun.
     var starting = Bench()
-    _ = starting.take(.begin)
+    _ = starting.begin()
     _ = starting.take(.launched(incarnation: 1))
     starting.now += 3600
     #expect(starting.take(.tick).isEmpty)
@@ -163,7 +163,7 @@ import Training
 
   @Test func signsOfAnotherLaunchKeepNobodyAlive() {
     var bench = Bench()
-    _ = bench.take(.begin)
+    _ = bench.begin()
     bench.train(5, incarnation: 3)
     var actions: [SupervisorAction] = []
     for step in 10..<22 where actions.isEmpty {
@@ -179,12 +179,12 @@ import Training
   @Test func theBudgetIsSpentWithoutACheckpointAndRefilledByOne() {
     for refills in [false, true] {
       var bench = Bench()
-      _ = bench.take(.begin)
+      _ = bench.begin()
       var end: Verdict?
       for incarnation in 1...12 where end == nil {
         bench.train(2, incarnation: incarnation, saved: refills ? incarnation : -1)
         // Never the same death twice.
-        _ = bench.take(.exited(.exit(Int32(100 + incarnation))))
+        _ = bench.exit(.exit(Int32(100 + incarnation)))
         end = verdict(bench.reaped())
         guard end == nil else { break }
         let isLaunched = bench.untilLaunch()
@@ -199,11 +199,11 @@ import Training
   /// Two launches die before they tell what there is; that the third finds some is no progress.
   @Test func anOldCheckpointRefillsNothing() {
     var bench = Bench()
-    _ = bench.take(.begin)
+    _ = bench.begin()
     var end: Verdict?
     for incarnation in 1...7 where end == nil {
       bench.train(incarnation > 2 ? 2 : 0, incarnation: incarnation)
-      _ = bench.take(.exited(.exit(Int32(100 + incarnation))))
+      _ = bench.exit(.exit(Int32(100 + incarnation)))
       end = verdict(bench.reaped())
       if end == nil { _ = bench.untilLaunch() }
     }
@@ -212,7 +212,7 @@ import Training
 
   @Test func aLaunchThatDidNotComeAboutSaysWhy() throws {
     var bench = Bench()
-    _ = bench.take(.begin)
+    _ = bench.begin()
     let reason = "RUN/incarnation: cannot read (Is a directory)"
     let actions = bench.take(.launchFailed(Failure(.inputOutput, reason)))
     let death = try #require(deaths(actions).first)
@@ -224,15 +224,15 @@ import Training
   @Test func whatCannotBeStartedForTheMomentIsTriedAgainOnceARunHasBegun() {
     let failure = Failure(.unavailable, "mpirun: cannot be started (Cannot allocate memory)")
     var bench = Bench()
-    _ = bench.take(.begin)
+    _ = bench.begin()
     #expect(
       verdict(bench.take(.launchFailed(failure)))
         == Verdict(.launchFailed(failure), exitCode: .unavailable))
 
     var later = Bench()
-    _ = later.take(.begin)
+    _ = later.begin()
     later.train(3)
-    _ = later.take(.exited(.exit(137)))
+    _ = later.exit(.exit(137))
     _ = later.reaped()
     var isLaunched = later.untilLaunch()
     #expect(isLaunched && verdict(later.take(.launchFailed(failure))) == nil)
@@ -242,12 +242,12 @@ import Training
 
   @Test func threeSameDeathsAtOneStepAreAProgramError() {
     var bench = Bench()
-    _ = bench.take(.begin)
+    _ = bench.begin()
     var end: Verdict?
     for incarnation in 1...3 {
       bench.train(4, incarnation: incarnation)
-      _ = bench.take(.rankEnded(rank: 1, signal: 11))
-      _ = bench.take(.exited(.exit(139)))
+      _ = bench.take(.rankEnded(rank: 1, .signal(11)))
+      _ = bench.exit(.exit(139))
       end = verdict(bench.reaped())
       guard incarnation < 3 else { break }
       let isLaunched = bench.untilLaunch()
@@ -262,69 +262,73 @@ import Training
   ])
   func codesThatARestartWouldRepeatAreFinal(code: ExitCode) {
     var bench = Bench()
-    _ = bench.take(.begin)
+    _ = bench.begin()
     bench.train(2)
-    _ = bench.take(.exited(.exit(code.rawValue)))
+    _ = bench.beat(1, step: 4, leaving: code)
+    _ = bench.exit(.exit(code.rawValue))
     #expect(
       verdict(bench.reaped()) == Verdict(.final(code), exitCode: code))
   }
 
   @Test func theFirstSignalSavesTheSecondEnds() {
     var bench = Bench()
-    _ = bench.take(.begin)
+    _ = bench.begin()
     bench.train(3)
     #expect(bench.take(.signal(.save)) == [.send(.save)])
-    #expect(bench.take(.signal(.stop)) == [.send(.saveAndStop)])
+    #expect(bench.take(.signal(.stop(.person))) == [.send(.saveAndStop)])
     // What comes at once is the same request, sent to the process and to its group.
-    #expect(bench.take(.signal(.stop)).isEmpty)
+    #expect(bench.take(.signal(.stop(.person))).isEmpty)
     #expect(bench.wait(0.9).isEmpty)
-    #expect(bench.take(.signal(.stop)).isEmpty)
+    #expect(bench.take(.signal(.stop(.person))).isEmpty)
     #expect(bench.wait(0.2).isEmpty)
-    #expect(sends(bench.take(.signal(.stop))) == [.terminate])
-    #expect(bench.take(.signal(.stop)).isEmpty)
+    #expect(sends(bench.take(.signal(.stop(.person)))) == [.terminate])
+    #expect(bench.take(.signal(.stop(.person))).isEmpty)
     #expect(sends(bench.wait(2.5)).isEmpty)
     #expect(sends(bench.wait(1)) == [.kill])
-    _ = bench.take(.exited(.signal(9)))
+    _ = bench.exit(.signal(9))
     #expect(
       verdict(bench.reaped())
-        == Verdict(.stopped, exitCode: .stoppedResumable))
+        == Verdict(
+          .stopped(Standing(savedStep: 0, step: 5), by: .person), exitCode: .stoppedResumable))
   }
 
   @Test func ranksThatHaveNotBegunAreNotAskedToSave() {
     var bench = Bench()
-    _ = bench.take(.begin)
+    _ = bench.begin()
     _ = bench.take(.launched(incarnation: 1))
     _ = bench.beat(0, step: 0)
     #expect(bench.take(.signal(.save)).isEmpty)
-    #expect(sends(bench.take(.signal(.stop))) == [.terminate])
+    #expect(sends(bench.take(.signal(.stop(.person)))) == [.terminate])
   }
 
   @Test func hostsThatDoNotAnswerAreLeftOutAndAskedAgain() {
     let hosts = [JobHost(name: "a", slots: 2), JobHost(name: "b", slots: 2)]
     var bench = Bench(hosts, minimumRanks: 2)
-    #expect(bench.take(.begin) == [.reap(number: 1)])
+    #expect(bench.begin() == [.reap(number: 1)])
     #expect(
       bench.reaped(without: [1]) == [
-        .record(.leftOut(hosts: [1])), .launch(LaunchPlan(ranksByHost: [2, 0])),
+        .record(.leftOut([SilentHost(host: 1, reason: "gone")])),
+        .launch(LaunchPlan(ranksByHost: [2, 0])),
       ])
     bench.train(3)
     // Whoever answered when the launch was cleared up is not asked again.
-    _ = bench.take(.exited(.exit(205)))
+    _ = bench.exit(.exit(205))
     _ = bench.reaped()
     #expect(bench.wait(1.5) == [.launch(LaunchPlan(ranksByHost: [2, 2]))])
     bench.train(3)
-    _ = bench.take(.exited(.exit(205)))
+    _ = bench.exit(.exit(205))
     _ = bench.reaped(without: [1])
     #expect(
       bench.wait(3) == [
-        .record(.leftOut(hosts: [1])), .launch(LaunchPlan(ranksByHost: [2, 0])),
+        .record(.leftOut([SilentHost(host: 1, reason: "gone")])),
+        .launch(LaunchPlan(ranksByHost: [2, 0])),
       ])
 
     var strict = Bench(hosts, minimumRanks: 3)
-    _ = strict.take(.begin)
+    _ = strict.begin()
     _ = strict.reaped()
     strict.train(3)
-    _ = strict.take(.exited(.exit(205)))
+    _ = strict.exit(.exit(205))
     _ = strict.reaped(without: [0])
     // Too few: they get another chance before it counts as a failure.
     #expect(strict.wait(3) == [.reap(number: 3)])
@@ -338,13 +342,13 @@ import Training
   @Test func oldAnswersOfHostsDoNotCount() {
     let hosts = [JobHost(name: "a", slots: 1), JobHost(name: "b", slots: 1)]
     var bench = Bench(hosts)
-    _ = bench.take(.begin)
+    _ = bench.begin()
     _ = bench.reaped()
     // Each restart waits longer; from the fourth on the hosts are asked anew.
     var asked: [Bool] = []
     for _ in 1...5 {
       bench.train(3)
-      _ = bench.take(.exited(.exit(205)))
+      _ = bench.exit(.exit(205))
       _ = bench.reaped()
       let actions = bench.wait(61)
       asked.append(actions.contains { if case .reap = $0 { true } else { false } })
@@ -357,36 +361,36 @@ import Training
   @Test func aLateAnswerIsToAnotherQuestion() {
     let hosts = [JobHost(name: "a", slots: 1), JobHost(name: "b", slots: 1)]
     var bench = Bench(hosts)
-    #expect(bench.take(.begin) == [.reap(number: 1)])
+    #expect(bench.begin() == [.reap(number: 1)])
     _ = bench.reaped()
     bench.train(3)
-    #expect(bench.take(.exited(.exit(205))).last == .reap(number: 2))
+    #expect(bench.exit(.exit(205)).last == .reap(number: 2))
     // Nobody answers in time; the next launch asks again.
     #expect(bench.wait(32).contains(.reap(number: 3)))
-    #expect(bench.take(.reaped(number: 2, silentHosts: [])).isEmpty)
+    #expect(bench.take(.reaped(number: 2, silent: [])).isEmpty)
     #expect(bench.reaped(without: [1]).contains(.launch(LaunchPlan(ranksByHost: [1, 0]))))
   }
 
   @Test func aHostMpirunHasLostIsNamed() throws {
     let hosts = [JobHost(name: "a", slots: 1), JobHost(name: "b.cluster", slots: 1)]
     var bench = Bench(hosts)
-    _ = bench.take(.begin)
+    _ = bench.begin()
     _ = bench.reaped()
     bench.train(3)
     _ = bench.take(.hostLost(name: "b"))
-    let death = try #require(deaths(bench.take(.exited(.exit(205)))).first)
+    let death = try #require(deaths(bench.exit(.exit(205))).first)
     #expect(death.host == 1 && death.rank == nil)
     #expect(
       SupervisorRecord.death(death).sentence(hosts)
-        == "launch 1 ended: host b.cluster at step 5: mpirun lost a host")
+        == "launch 1 ended: host b.cluster at step 5: the launcher lost a host")
   }
 
   @Test func whatHasLostItsRunEndsItsRanks() {
     var bench = Bench()
-    _ = bench.take(.begin)
+    _ = bench.begin()
     bench.train(3)
     #expect(sends(bench.take(.fenced)) == [.kill])
-    _ = bench.take(.exited(.signal(9)))
+    _ = bench.exit(.signal(9))
     #expect(
       verdict(bench.reaped()) == Verdict(.fenced, exitCode: .inputOutput))
   }

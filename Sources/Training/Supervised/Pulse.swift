@@ -93,11 +93,11 @@ package enum Pulse {
     return program == "orted" && words.contains(job)
   }
 
-  /// Tells at once where the rank stands: it is about to leave, and whether because the run's last
-  /// step is done and saved.
-  package static func end(isFinished: Bool = false) {
+  /// Tells at once where the rank stands: it is about to leave, and with which code. Success means
+  /// that the run's last step is done and saved.
+  package static func end(_ code: ExitCode) {
     guard let launch = SupervisedLaunch.current, let rank = Self.rank else { return }
-    StepBeacon.set(isFinished ? .finished : .ended)
+    StepBeacon.leave(code)
     let last = Heartbeat(
       incarnation: launch.incarnation, rank: rank, sequence: 1 << 40, reading: StepBeacon.reading)
     writeUnlessFull(last.line(job: launch.job))

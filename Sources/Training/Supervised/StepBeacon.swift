@@ -1,3 +1,4 @@
+import Core
 import Synchronization
 
 /// What a rank is doing, for whoever watches how long it takes.
@@ -24,6 +25,7 @@ package enum StepBeacon {
   private static let activity = Atomic<Int>(RankActivity.starting.rawValue)
   private static let work = Atomic<Int>(0)
   private static let saveMilliseconds = Atomic<Int>(-1)
+  private static let exitCode = Atomic<Int>(-1)
 
   /// A step is done, on this rank.
   package static func mark(step number: Int) {
@@ -47,6 +49,12 @@ package enum StepBeacon {
     work.wrappingAdd(1, ordering: .relaxed)
   }
 
+  /// This rank is about to leave with a code.
+  package static func leave(_ code: ExitCode) {
+    exitCode.store(Int(code.rawValue), ordering: .relaxed)
+    set(code == .success ? .finished : .ended)
+  }
+
   package static func set(_ now: RankActivity) {
     activity.store(now.rawValue, ordering: .relaxed)
     work.wrappingAdd(1, ordering: .relaxed)
@@ -59,7 +67,8 @@ package enum StepBeacon {
       resumedStep: resumedStep.load(ordering: .relaxed),
       activity: RankActivity(rawValue: activity.load(ordering: .relaxed)) ?? .training,
       work: work.load(ordering: .relaxed),
-      saveMilliseconds: saveMilliseconds.load(ordering: .relaxed))
+      saveMilliseconds: saveMilliseconds.load(ordering: .relaxed),
+      exitCode: exitCode.load(ordering: .relaxed))
   }
 
   package struct Reading: Equatable, Sendable {
@@ -73,12 +82,14 @@ package enum StepBeacon {
     package var work = 0
     /// How long the last published save took; -1 where this rank has published nothing.
     package var saveMilliseconds = -1
+    /// What this rank leaves with; -1 while it stays.
+    package var exitCode = -1
 
     package init() {}
 
     init(
       step: Int, savedStep: Int, resumedStep: Int, activity: RankActivity, work: Int,
-      saveMilliseconds: Int
+      saveMilliseconds: Int, exitCode: Int
     ) {
       self.step = step
       self.savedStep = savedStep
@@ -86,6 +97,7 @@ package enum StepBeacon {
       self.activity = activity
       self.work = work
       self.saveMilliseconds = saveMilliseconds
+      self.exitCode = exitCode
     }
   }
 }

@@ -1,0 +1,45 @@
+import Core
+import Foundation
+
+/// The last line rank 0 wrote about the end of a launch, once all it promises was on disk.
+package enum LastWord: Equatable, Sendable {
+  /// The last step of the run is done and saved.
+  case finished(step: Int)
+  /// On request, after this step was saved.
+  case stopped(step: Int)
+}
+
+extension LastWord {
+  /// What a launch has left at the end of `events.jsonl`; nil where it has not said how it ended.
+  ///
+  /// What follows its end is the supervisor's; a line of the launch's own after it is not possible.
+  package init?(eventsAt path: String, ofLaunch incarnation: Int) {
+    let tail = Self.tail(of: path)
+    for line in tail.split(separator: UInt8(ascii: "\n")).reversed() {
+      guard let event = try? JSONSerialization.jsonObject(with: Data(line)) as? [String: Any],
+        event["incarnation"] as? Int == incarnation, let kind = event["event"] as? String,
+        kind != "supervisor"
+      else { continue }
+      guard let step = event["step"] as? Int, step >= 0 else { return nil }
+      switch kind {
+      case "end": self = .finished(step: step)
+      case "stop": self = .stopped(step: step)
+      default: return nil
+      }
+      return
+    }
+    return nil
+  }
+
+  /// Events are short, and few of the supervisor's follow an end.
+  private static func tail(of path: String) -> [UInt8] {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return [] }
+    defer { close(descriptor) }
+    let size = lseek(descriptor, 0, SEEK_END)
+    let limit = off_t(1 << 16)
+    var bytes = [UInt8](repeating: 0, count: Int(min(max(0, size), limit)))
+    let count = pread(descriptor, &bytes, bytes.count, max(0, size - limit))
+    return Array(bytes.prefix(max(0, count)))
+  }
+}

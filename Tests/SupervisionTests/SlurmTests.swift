@@ -1,0 +1,83 @@
+import Core
+import Foundation
+import Supervision
+import Testing
+
+@Suite struct SlurmTests {
+  /// As Slurm 22.05 said them.
+  @Test func whatAStepSaysOfItsRanks() {
+    for (line, rank, end) in [
+      ("srun: error: n2: task 1: Killed", 1, ProcessEnd.signal(SIGKILL)),
+      ("srun: error: n2: tasks 2-3: Killed", 2, .signal(SIGKILL)),
+      ("srun: error: n1: tasks 0,2: Terminated", 0, .signal(SIGTERM)),
+      ("srun: error: n1: task 12: Segmentation fault (core dumped)", 12, .signal(SIGSEGV)),
+      ("srun: error: n1: task 0: Exited with exit code 79", 0, .exit(79)),
+      ("srun: error: n1: task 4: Out Of Memory", 4, .signal(SIGKILL)),
+    ] {
+      let ended = LauncherWords.endedTask(line)
+      #expect(ended?.rank == rank && ended?.end == end, "\(line)")
+    }
+    for line in [
+      "srun: error: n2: task one: Killed", "srun: error: n2: task 1: Bewitched",
+      "srun: launch/slurm: _step_signal: Terminating StepId=2.0", "task 1: Killed", "",
+    ] {
+      #expect(LauncherWords.endedTask(line) == nil, "\(line)")
+    }
+    #expect(LauncherWords.failedNode("srun: error: Node failure on n2") == "n2")
+    #expect(LauncherWords.failedNode("srun: error: Node failure") == nil)
+  }
+
+  @Test func itsWordsAreToldFromTheRanks() {
+    var words = LauncherWords()
+    let text = """
+      srun: error: n2: task 1: Killed
+      lockstep: rank 1 says so
+      slurmstepd-n1: error: *** STEP 49.0 ON n1 CANCELLED AT 2026-01-31T12:00:00 ***
+      slurm is a word of mine
+
+      """
+    let launchers = words.take(Array(text.utf8)).map {
+      if case .launcher = $0 { true } else { false }
+    }
+    #expect(launchers == [true, false, true, false])
+  }
+
+  @Test func theEndOfAJobIsSlurmsOrAskedFor() throws {
+    let now = Date(timeIntervalSince1970: 1_000)
+    #expect(Slurm.secondsLeft(["SLURM_JOB_END_TIME": "1090"], squeue: nil, now: now) == 90)
+    #expect(Slurm.secondsLeft(["SLURM_JOB_ID": "7"], squeue: nil) == nil)
+    let end = try #require(Slurm.end("2026-01-31T12:00:00\n"))
+    let parts = Calendar.current.dateComponents([.day, .hour, .minute], from: end)
+    #expect(parts.day == 31 && parts.hour == 12 && parts.minute == 0)
+    #expect(Slurm.end("N/A") == nil && Slurm.end("NONE") == nil && Slurm.end("") == nil)
+  }
+
+  @Test func aJobIsQueuedAgainFiveTimesWithoutACheckpoint() throws {
+    var memory = Requeue.Memory(savedStep: 0, count: 0)
+    for count in 1...Requeue.limit {
+      memory = try #require(memory.next(savedStep: 0))
+      #expect(memory.count == count)
+    }
+    #expect(memory.next(savedStep: 0) == nil)
+    #expect(memory.next(savedStep: 3) == Requeue.Memory(savedStep: 3, count: 1))
+    #expect(Requeue.Memory(text: memory.text) == memory)
+    for text in ["", "3", "3 x", "-1 2", "1 2 3"] { #expect(Requeue.Memory(text: text) == nil) }
+  }
+
+  @Test func whyAHostIsSilentIsSaid() {
+    func reason(_ end: ProcessEnd?, _ said: String) -> String {
+      HostAgent.reason(end, said: Array(said.utf8), withinSeconds: 8)
+    }
+    #expect(
+      reason(.exit(255), "Warning: x\r\nssh: connect to host n2 port 22: Connection refused\r\n")
+        == "ssh: connect to host n2 port 22: Connection refused; exit code 255")
+    #expect(
+      reason(.exit(127), "lockstep: error while loading shared libraries: libhdf5.so.103\n")
+        == "the program does not start there: lockstep: error while loading shared libraries:"
+        + " libhdf5.so.103")
+    #expect(reason(nil, "") == "no answer within 8 s")
+    #expect(reason(.exit(3), "\n\n") == "exit code 3")
+    #expect(reason(.signal(11), "") == "ended by SIGSEGV")
+    #expect(!reason(.exit(1), "a\u{1b}[31mb").contains("\u{1b}"))
+  }
+}

@@ -6,8 +6,9 @@ import Training
 /// The right to supervise a run, held until the value goes away: a lock that the kernel drops when
 /// the process ends, and a lease file that says who holds it and that it lives.
 ///
-/// The file is for those the lock does not reach: ranks on other hosts, which end themselves when
-/// it falls silent or changes hands, and supervisors on file systems without locks between hosts.
+/// The lock decides where it reaches all hosts. The file is for those it does not reach: ranks on
+/// other hosts, which end themselves when it falls silent or changes hands, and supervisors on file
+/// systems without locks between hosts.
 package final class SupervisorLease: Sendable {
   /// A lease of another host that has been silent for so long may be taken over.
   package static let staleSeconds = 60.0
@@ -21,9 +22,15 @@ package final class SupervisorLease: Sendable {
   private let fenced = Atomic<Bool>(false)
   private let isReleased = Atomic<Bool>(false)
 
+  /// Waits for a supervisor of another host to fall silent where no lock says that it is gone.
+  ///
+  /// - Parameters:
+  ///   - isLockWhole: whether locks reach other hosts; nil to ask the file system.
   /// Throws: `Failure` (.inputOutput when somebody else supervises the run, naming host, process
   /// and age; .cannotCreate when the directory cannot be written).
-  package init(root: String) throws(Failure) {
+  package init(
+    root: String, isLockWhole: Bool? = nil, staleSeconds: Double = SupervisorLease.staleSeconds
+  ) throws(Failure) {
     paths = RunPaths(root: root)
     try RunDirectory.create(paths)
     lock = open(paths.supervisorLock, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
@@ -35,7 +42,9 @@ package final class SupervisorLease: Sendable {
       started: Date.now.formatted(.iso8601), incarnation: 0, beat: 0)
     lease = Mutex(own)
     do throws(Failure) {
-      abandonedJob = try Self.requireFree(paths, lock: lock, root: root)
+      let hasLock = try Self.takeLock(paths, lock, root: root)
+      let isSure = hasLock && isLockWhole ?? LockReach.isWhole(of: paths.supervisorLock)
+      abandonedJob = try Self.requireFree(paths, root: root, isSure ? nil : staleSeconds)
       try FileSystem.writeAtomically(own.bytes, to: paths.lease)
     } catch {
       close(lock)
@@ -91,33 +100,52 @@ package final class SupervisorLease: Sendable {
 // MARK: - Who holds it
 
 extension SupervisorLease {
-  /// The job of a supervisor that died, if any.
-  private static func requireFree(
-    _ paths: RunPaths, lock: Int32, root: String
-  ) throws(Failure) -> String? {
+  /// False where the file system has no locks.
+  private static func takeLock(
+    _ paths: RunPaths, _ lock: Int32, root: String
+  ) throws(Failure) -> Bool {
     while flock(lock, LOCK_EX | LOCK_NB) != 0 {
       switch errno {
       case EINTR: continue
       case EWOULDBLOCK: throw held(paths, root: root)
-      // Without locks the lease alone decides.
-      case ENOLCK, EOPNOTSUPP, ENOSYS: return try requireStale(paths, root: root)
+      case ENOLCK, EOPNOTSUPP, ENOSYS: return false
       default: throw FileSystem.failure(.inputOutput, "lock", paths.supervisorLock)
       }
     }
-    return try requireStale(paths, root: root)
+    return true
   }
 
-  private static func requireStale(_ paths: RunPaths, root: String) throws(Failure) -> String? {
+  /// The job of a supervisor that died, if any.
+  ///
+  /// - Parameter limit: how long the lease of another host must have been silent; nil where a lock
+  ///   has shown that nobody holds it.
+  private static func requireFree(
+    _ paths: RunPaths, root: String, _ limit: Double?
+  ) throws(Failure) -> String? {
     guard let lease = Lease(at: paths.lease) else { return nil }
     if lease.host == HostName.current {
       let isAlive =
         lease.boot == boot && lease.process != getpid()
         && start(of: lease.process) == lease.processStart
       if isAlive { throw held(paths, root: root) }
-    } else if let age = age(of: paths), age < staleSeconds {
-      throw held(paths, root: root)
+    } else if let limit {
+      try waitUntilStale(lease, paths, root: root, limit)
     }
     return lease.job
+  }
+
+  /// Returns once the lease has been silent for long enough.
+  private static func waitUntilStale(
+    _ lease: Lease, _ paths: RunPaths, root: String, _ limit: Double
+  ) throws(Failure) {
+    guard let age = age(of: paths), age < limit else { return }
+    StandardError.say(
+      "\(root): host \(lease.host) supervised it \(Int(age)) s ago, and locks do not reach it:"
+        + " waiting up to \(Int((limit - age).rounded(.up))) s for a sign of life")
+    while let age = Self.age(of: paths), age < limit {
+      usleep(UInt32(min(Lease.intervalSeconds, limit / 4) * 1e6))
+      if let now = Lease(at: paths.lease), now != lease { throw held(paths, root: root) }
+    }
   }
 
   private static func held(_ paths: RunPaths, root: String) -> Failure {

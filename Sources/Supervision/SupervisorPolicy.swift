@@ -46,11 +46,12 @@ package struct SupervisorPolicy: Equatable, Sendable {
   package var longestDelay = 60.0
   /// When the job of a scheduler is over, on the supervisor's clock; nil where no end is known.
   package var endsAt: Double?
-  /// What is needed behind the last save: mpirun's end, clearing up, a word to the scheduler.
-  package var leaveMarginSeconds = 15.0
+  /// What is needed behind the last save: mpirun's end, clearing up, a word to the scheduler. A
+  /// job of minutes has less to spare.
+  var leaveMarginSeconds: Double { min(15, 0.125 * (endsAt ?? .infinity)) }
   /// Where nothing was measured yet.
-  package var presumedStepSeconds = 10.0
-  package var presumedSaveSeconds = 20.0
+  var presumedStepSeconds: Double { min(10, 0.05 * (endsAt ?? .infinity)) }
+  var presumedSaveSeconds: Double { min(20, 0.1 * (endsAt ?? .infinity)) }
   /// A launcher that does not end so long after it has said that a rank did is ended.
   package var lingerSeconds = 1.0
   /// So many are wanted; hosts beyond them are spare.
@@ -64,7 +65,7 @@ package struct SupervisorPolicy: Equatable, Sendable {
 
   /// How long before the end of its job a run has to be told to stop: twice what a step and a save
   /// were measured to take, and a margin.
-  package func secondsToStop(step: Double?, save: Double?) -> Double {
+  func secondsToStop(step: Double?, save: Double?) -> Double {
     2 * ((step ?? presumedStepSeconds) + (save ?? presumedSaveSeconds)) + leaveMarginSeconds
   }
 

@@ -155,7 +155,7 @@ import Testing
       for rank in 0..<2 { _ = bench.beat(rank, step: step, saved: 3, saveSeconds: 10) }
       if bench.wait(0.5).contains(.send(.saveAndStop)) { stoppedAt = bench.now }
     }
-    #expect(stoppedAt.map { 62.0...66.0 ~= $0 } == true, "\(stoppedAt ?? 0)")
+    #expect(stoppedAt.map { 64.0...68.0 ~= $0 } == true, "\(stoppedAt ?? 0)")
     _ = bench.exit(.exit(75), .stopped(step: 130))
     #expect(
       verdict(bench.reaped())

@@ -5,7 +5,8 @@ import Foundation
 package enum HostAgent: Equatable, Sendable {
   /// By a program like ssh, which takes options, a host and one command for the shell there.
   case shell([String])
-  /// By Slurm, as a step beside the ranks: without logins and keys, inside the job's limits.
+  /// By Slurm, as a step beside the ranks: without logins and keys, inside the limits of the job.
+  /// All of the job's memory (`--mem=0`), as a step of mpirun's daemons may have taken it.
   case slurm(srun: String)
 
   /// The words that run a program with its arguments on a host.
@@ -18,7 +19,7 @@ package enum HostAgent: Equatable, Sendable {
     case .slurm(let srun):
       return [
         srun, "--overlap", "--nodes=1", "--ntasks=1", "--nodelist=\(host.name)",
-        "--cpu-bind=none", "--quiet",
+        "--cpu-bind=none", "--mem=0", "--quiet",
       ] + command
     }
   }

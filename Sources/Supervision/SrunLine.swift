@@ -20,7 +20,8 @@ extension LaunchLine {
     if yields { environment["OMPI_MCA_mpi_yield_when_idle"] = "1" }
     var words = [
       job.launcher.path, "--mpi=pmix", "--ntasks=\(ranks)", "--distribution=arbitrary",
-      "--kill-on-bad-exit=1", "--overlap", "--cpu-bind=none", "--quiet", "--job-name=lockstep",
+      "--kill-on-bad-exit=1", "--overlap", "--mem=0", "--cpu-bind=none", "--quiet",
+      "--job-name=lockstep",
     ]
     if isCrowded { words.append("--overcommit") }
     return (words + job.program, environment, file)

@@ -27,14 +27,7 @@ import Testing
     // The first save runs beside the training, the last one is waited for: that is cut off.
     let settings = ["checkpoint.every=10"]
     let whole = try TinyRun(settings, steps: 20, name: "whole", in: scratch)
-    let log = scratch.path + "/strace.log"
-    let tracer = ["strace", "-f", "-y", "-qq", "-s", "0", "-e", "signal=none", "-o"]
-    let trace = tracer + [log, "-e", "trace=" + Self.calls.joined(separator: ",")]
-    let outcome = try Job(trace + whole.command(), in: scratch).outcome()
-    try #require(outcome.exitCode == 0, "\(outcome.error)")
-    let uninterrupted = try whole.result()
-
-    let places = try Self.places(ofSave: 20, in: String(contentsOfFile: log, encoding: .utf8))
+    let (uninterrupted, places) = try Self.trace(whole, in: scratch)
     try #require(places.count >= 8, "\(places)")
     // Spread over the whole save, its first and last call among them.
     let count = 8
@@ -45,7 +38,7 @@ import Testing
         "/dev/null", "-e", "trace=\(place.call)", "-e",
         "inject=\(place.call):signal=KILL:when=\(place.number)",
       ]
-      let killed = try Job(tracer + inject + run.command(), in: scratch).outcome()
+      let killed = try Job(Self.tracer + inject + run.command(), in: scratch).outcome()
       #expect(killed.exitCode == 128 + SIGKILL, "\(place)")
       #expect([[10], [10, 20]].contains(run.savedSteps), "\(place): \(run.savedSteps)")
       var reports: [String] = []
@@ -56,6 +49,44 @@ import Testing
       let names = try FileManager.default.contentsOfDirectory(atPath: run.path + "/checkpoints")
       #expect(names.allSatisfy { !$0.hasPrefix(".") }, "\(place): \(names)")
     }
+  }
+
+  /// There is no later save to make up for the last one.
+  @Test(.enabled(if: canTrace, "SKIPPED: needs strace and the right to trace"))
+  func aLastSaveThatFailsIsTriedAgain() throws {
+    let scratch = try Scratch()
+    let whole = try TinyRun(["checkpoint.every=100"], steps: 20, name: "whole", in: scratch)
+    let (undisturbed, places) = try Self.trace(whole, in: scratch)
+    for (call, error) in [("fallocate", "ENOSPC"), ("pwrite64", "EIO")] {
+      let place = try #require(places.first { $0.call == call }, "\(places)")
+      for (count, exitCode) in [("\(place.number)", 0 as Int32), ("\(place.number)+", 74)] {
+        let run = try TinyRun(
+          ["checkpoint.every=100"], steps: 20, name: "\(call)-\(exitCode)", in: scratch)
+        let inject = [
+          "/dev/null", "-e", "trace=\(call)", "-e", "inject=\(call):error=\(error):when=\(count)",
+        ]
+        let outcome = try Job(Self.tracer + inject + run.command(), in: scratch).outcome()
+        #expect(outcome.exitCode == exitCode, "\(place): \(outcome.error)")
+        #expect(run.savedSteps == (exitCode == 0 ? [20] : []), "\(place)")
+        if exitCode == 0 { #expect(try run.result().differences(from: undisturbed) == []) }
+      }
+    }
+  }
+
+  private static let tracer = [
+    "strace", "-f", "-y", "-qq", "-s", "0", "-e", "signal=none", "-o",
+  ]
+
+  /// Runs it whole. Returns its result and the places of its last save.
+  private static func trace(
+    _ run: TinyRun, in scratch: Scratch
+  ) throws -> (result: RunResult, places: [Place]) {
+    let log = scratch.path + "/strace.log"
+    let trace = tracer + [log, "-e", "trace=" + calls.joined(separator: ",")]
+    let outcome = try Job(trace + run.command(), in: scratch).outcome()
+    try #require(outcome.exitCode == 0, "\(outcome.error)")
+    let places = try places(ofSave: 20, in: String(contentsOfFile: log, encoding: .utf8))
+    return (try run.result(), places)
   }
 
   /// The calls that touch what the save of a step writes, in their order.

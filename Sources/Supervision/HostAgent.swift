@@ -15,7 +15,7 @@ package enum HostAgent: Equatable, Sendable {
     case .shell(let program):
       let prefix = libraries.map { ["env", "LD_LIBRARY_PATH=\($0)"] } ?? []
       let line = (prefix + command).map(LaunchLine.quoted).joined(separator: " ")
-      return program + [host.name, line]
+      return program + [host.address, line]
     case .slurm(let srun):
       return [
         srun, "--overlap", "--nodes=1", "--ntasks=1", "--nodelist=\(host.name)",

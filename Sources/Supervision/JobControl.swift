@@ -35,64 +35,16 @@ final class JobControl: Sendable {
   /// Returns the hosts that did not answer, all asked at once; this one always does.
   @discardableResult
   func reapNow(_ job: String) -> [SilentHost] {
-    let questions = line.hosts.indices.filter { !line.hosts[$0].isLocal }.map { host in
-      Question(host, line, command: [line.program[0], "reap", "--job=\(job)"])
+    let others = line.hosts.indices.filter { !line.hosts[$0].isLocal }
+    let questions = others.map { host in
+      HostQuestion(
+        line.hosts[host], agent: line.agent, command: [line.program[0], "reap", "--job=\(job)"],
+        environment: line.environment)
     }
     _ = Reaper.end(job: job)
-    let watch = Stopwatch()
-    while watch.seconds < answerSeconds, questions.contains(where: { $0.isOpen }) {
-      usleep(5000)
+    let answers = HostQuestion.answers(questions, withinSeconds: answerSeconds)
+    return zip(others, answers).compactMap { host, answer in
+      if case .none(let reason) = answer { SilentHost(host: host, reason: reason) } else { nil }
     }
-    return questions.compactMap { $0.silence(afterSeconds: answerSeconds) }
-  }
-}
-
-/// One host that is asked to run a command.
-private final class Question {
-  private let host: Int
-  private let child: SpawnedProcess?
-  private let problem: String?
-  private var said: [UInt8] = []
-  private static let saidLimit = 1 << 14
-
-  init(_ host: Int, _ line: LaunchLine.Job, command: [String]) {
-    self.host = host
-    let words = line.agent.words(
-      host: line.hosts[host], command: command, libraries: line.environment["LD_LIBRARY_PATH"])
-    do throws(Failure) {
-      child = try SpawnedProcess(words, environment: line.environment)
-      problem = nil
-    } catch {
-      child = nil
-      problem = error.message
-    }
-  }
-
-  /// Whether it may still be answered; takes what was said meanwhile.
-  var isOpen: Bool {
-    guard let child else { return false }
-    let end = child.poll()
-    listen(child)
-    return end == nil
-  }
-
-  private func listen(_ child: SpawnedProcess) {
-    var buffer = [UInt8](repeating: 0, count: 4096)
-    for descriptor in [child.output, child.error] {
-      while case let count = read(descriptor, &buffer, buffer.count), count > 0 {
-        // The end of what is said tells why; the output only has to be taken.
-        if descriptor == child.error { said = (said + buffer[..<count]).suffix(Self.saidLimit) }
-      }
-    }
-  }
-
-  /// Nil where the command ran well; one that still runs is ended.
-  func silence(afterSeconds limit: Double) -> SilentHost? {
-    guard let child else { return SilentHost(host: host, reason: problem ?? "") }
-    let end = child.poll() ?? child.wait(seconds: 0)
-    listen(child)
-    guard end != .exit(0) else { return nil }
-    return SilentHost(
-      host: host, reason: HostAgent.reason(end, said: said, withinSeconds: limit))
   }
 }

@@ -102,7 +102,13 @@ package struct LaunchLine: Equatable, Sendable {
         job, used: used, isCrowded: isCrowded, yields: yields, launch)
       return
     }
-    file = nil
+    // Only a file takes the names of users, or thousands of hosts: Linux limits a word.
+    let isLong = used.reduce(0) { $0 + $1.0.name.utf8.count + 7 } > 100_000
+    file =
+      isLong || used.contains { $0.0.login != nil }
+      ? File(
+        path: job.temporaryFolder + "/hosts",
+        text: used.map { "\($0.0.address) slots=\($0.1)\n" }.joined()) : nil
     var environment = Self.common(job, launch)
     let forRanks = environment.keys.filter { Self.isForRanks($0) }.sorted()
     environment["TMPDIR"] = job.temporaryFolder
@@ -112,7 +118,9 @@ package struct LaunchLine: Equatable, Sendable {
     }
 
     var words = [job.launcher.path, "-np", String(plan.ranks)]
-    if job.namedSlots != nil {
+    if job.namedSlots != nil, let file {
+      words += ["--hostfile", file.path]
+    } else if job.namedSlots != nil {
       words += ["--host", used.map { "\($0.0.name):\($0.1)" }.joined(separator: ",")]
     }
     if isCrowded { words.append("--oversubscribe") }

@@ -1,5 +1,4 @@
 import Core
-import Foundation
 import Training
 
 /// Slurm as the launcher: the ranks of a launch are one step of the job, started with PMIx.
@@ -25,41 +24,5 @@ extension LaunchLine {
     ]
     if isCrowded { words.append("--overcommit") }
     return (words + job.program, environment, file)
-  }
-}
-
-/// What of Slurm this process can use.
-package enum Slurm {
-  /// Whether `srun` can start ranks that find each other: its PMIx plugin is there.
-  package static func hasPMIx(srun: String, environment: [String: String]) -> Bool {
-    guard
-      let answer = SpawnedProcess.answer(
-        [srun, "--mpi=list"], environment: environment, withinSeconds: 10)
-    else { return false }
-    return answer.text.split { !$0.isLetter && !$0.isNumber && $0 != "_" }
-      .contains { $0.hasPrefix("pmix") }
-  }
-
-  /// Seconds from now to the end of this process's job; nil where it has none that is known.
-  package static func secondsLeft(
-    _ environment: [String: String], squeue: String?, now: Date = .now
-  ) -> Double? {
-    if let end = environment["SLURM_JOB_END_TIME"].flatMap(Double.init) {
-      return end - now.timeIntervalSince1970
-    }
-    guard let squeue, let job = environment["SLURM_JOB_ID"],
-      let answer = SpawnedProcess.answer(
-        [squeue, "--noheader", "--jobs=\(job)", "--format=%e"], environment: environment,
-        withinSeconds: 10)
-    else { return nil }
-    return end(answer.text).map { $0.timeIntervalSince(now) }
-  }
-
-  /// `2026-01-31T12:00:00` in the machine's own time, as Slurm prints it; nil for "NONE" and "N/A".
-  package static func end(_ text: String) -> Date? {
-    let words = text.trimmingCharacters(in: .whitespacesAndNewlines)
-    let style = Date.ISO8601FormatStyle(timeZone: .current).year().month().day()
-      .dateTimeSeparator(.standard).time(includingFractionalSeconds: false)
-    return try? Date(words, strategy: style)
   }
 }

@@ -10,6 +10,13 @@ struct LifelineCommand: ParsableCommand {
   func run() { Lifeline.run() }
 }
 
+/// `lockstep cores`: prints how many cores this host has, for a hostfile that does not say.
+struct CoresCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "cores", shouldDisplay: false)
+
+  func run() { print(Processors.cores) }
+}
+
 /// `lockstep reap`: ends what is left of a job on this host; the supervisor calls it on others.
 struct ReapCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: "reap", shouldDisplay: false)

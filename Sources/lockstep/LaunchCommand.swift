@@ -27,8 +27,12 @@ struct LaunchCommand: ParsableCommand {
   @Option(help: "Hosts and their ranks: a:2,b:2.")
   var host: String?
 
-  @Option(help: "A file with a host a line: name slots=2.")
+  @Option(
+    help: "A file with a host a line: name slots=2; without a number as many as it has cores.")
   var hostfile: String?
+
+  @Flag(help: "Take no hosts from a Slurm job, and start no ranks with srun.")
+  var noSlurm = false
 
   @Option(help: "What starts the ranks: auto (srun inside a Slurm job), mpirun or srun.")
   var launcher = LauncherChoice.auto
@@ -90,16 +94,18 @@ struct LaunchCommand: ParsableCommand {
     }
   }
 
-  func run() throws {
+  mutating func run() throws {
     // What no rank could use is refused before any is started.
+    let environment = ProcessInfo.processInfo.environment
+    let job = slurmJob(environment)
+    if job != nil { try expandTexts(environment) }
     _ = try RunConfiguration.load(path: config, overrides: overrides)
-    let line = try launchLine()
-    let slots = line.hosts.reduce(0) { $0 + $1.slots }
-    guard minRanks ?? 1 <= slots else {
+    let line = try launchLine(environment, job)
+    let wanted = line.policy.ranks
+    guard minRanks ?? 1 <= wanted else {
       throw Failure(
-        .usage, "--min-ranks \(minRanks ?? 1): the job has \(slots) ranks; ask for fewer")
+        .usage, "--min-ranks \(minRanks ?? 1): the job has \(wanted) ranks; ask for fewer")
     }
-    let wanted = ranks ?? slots
     if dryRun {
       print(LaunchLine(line, plan: LaunchPlan(ranks: wanted, on: line.hosts), launch: nil).text)
       return
@@ -112,12 +118,12 @@ struct LaunchCommand: ParsableCommand {
       CommandLineEntry.say(
         Requeue.run(
           paths: RunPaths(root: runPath), savedStep: standing.savedStep,
-          environment: ProcessInfo.processInfo.environment))
+          environment: environment))
     }
     throw ArgumentParser.ExitCode(verdict.exitCode)
   }
 
-  private func policy(ranks wanted: Int, endsIn seconds: Double?) -> SupervisorPolicy {
+  func policy(ranks wanted: Int, endsIn seconds: Double?) -> SupervisorPolicy {
     var policy = SupervisorPolicy()
     policy.restartBudget = restarts
     policy.patienceSeconds = patience
@@ -129,121 +135,5 @@ struct LaunchCommand: ParsableCommand {
     policy.endsAt = seconds
     policy.seed = UInt64.random(in: 0...UInt64.max)
     return policy
-  }
-
-  private func launchLine() throws(Failure) -> LaunchLine.Job {
-    let environment = ProcessInfo.processInfo.environment
-    let path = environment["PATH"] ?? "/usr/bin:/bin"
-    let binary = try FileSystem.executablePath()
-    let named = try namedHosts(environment)
-    let hosts = placed(named ?? [JobHost(name: JobHost.localName, slots: ranks ?? 1)])
-    let allocated = try SlurmAllocation.hosts(in: environment)
-    let isInJob = allocated.map { allocation in
-      hosts.allSatisfy { host in allocation.contains { $0.name == host.name } }
-    }
-    let launcher = try launcher.found(
-      path: path, environment: environment, isInJob: isInJob ?? false)
-    let isOneHost = hosts.allSatisfy(\.isLocal)
-    let agent =
-      isOneHost
-      ? .shell([])
-      : try LauncherChoice.agent(
-        agent, path: path, isInJob: isInJob ?? false)
-    let secondsLeft =
-      allocated == nil
-      ? nil
-      : Slurm.secondsLeft(environment, squeue: SpawnedProcess.find("squeue", path: path))
-    let wanted = ranks ?? hosts.reduce(0) { $0 + $1.slots }
-    return LaunchLine.Job(
-      launcher: launcher,
-      program: [binary, "train", config] + overrides + ["--run", runPath]
-        + (newSchedule ? ["--new-schedule"] : []),
-      hosts: hosts, namedSlots: named?.reduce(0) { $0 + $1.slots }, agent: agent,
-      policy: policy(ranks: wanted, endsIn: secondsLeft),
-      temporaryFolder: environment["TMPDIR"] ?? "/tmp",
-      sharedMemoryFolder: isOneHost && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : nil,
-      environment: environment, isRoot: geteuid() == 0, cores: Processors.cores,
-      processors: Processors.usable, terminal: Terminal.current().variables)
-  }
-
-  /// The hosts somebody named: on the command line, in a file, or Slurm.
-  private func namedHosts(_ environment: [String: String]) throws(Failure) -> [JobHost]? {
-    if let host { return try HostList.parse(host) }
-    if let hostfile {
-      let bytes = try FileSystem.readAll(hostfile, limit: 1 << 20)
-      return try HostList.parse(
-        hostfile: String(decoding: bytes, as: UTF8.self), path: hostfile)
-    }
-    return try SlurmAllocation.hosts(in: environment)
-  }
-
-  /// The hosts with as many slots as all ranks that were asked for need: what does not fit goes
-  /// round.
-  private func placed(_ hosts: [JobHost]) -> [JobHost] {
-    let missing = max(0, (ranks ?? 0) - hosts.reduce(0) { $0 + $1.slots })
-    return hosts.enumerated().map { index, host in
-      let more = missing / hosts.count + (index < missing % hosts.count ? 1 : 0)
-      return JobHost(name: host.name, slots: host.slots + more)
-    }
-  }
-}
-
-/// `--launcher`.
-enum LauncherChoice: String, ExpressibleByArgument, CaseIterable {
-  case auto, mpirun, srun
-
-  /// - Parameter isInJob: whether all hosts are of the Slurm job this process runs in.
-  /// Throws: `Failure` (.unavailable, .usage).
-  func found(
-    path: String, environment: [String: String], isInJob: Bool
-  ) throws(Failure) -> Launcher {
-    let srun = isInJob ? SpawnedProcess.find("srun", path: path) : nil
-    switch self {
-    case .srun:
-      guard isInJob else {
-        throw Failure(.usage, "--launcher srun: not inside a Slurm job that has these hosts")
-      }
-      guard let srun else { throw Failure(.unavailable, "srun: not on PATH") }
-      guard Slurm.hasPMIx(srun: srun, environment: environment) else {
-        throw Failure(
-          .unavailable,
-          "srun --mpi=list names no pmix: this Slurm was built without it;"
-            + " use --launcher mpirun")
-      }
-      return Launcher(.srun, path: srun)
-    case .auto:
-      if let srun, Slurm.hasPMIx(srun: srun, environment: environment) {
-        return Launcher(.srun, path: srun)
-      }
-      return try Self.mpirun(path: path)
-    case .mpirun: return try Self.mpirun(path: path)
-    }
-  }
-
-  private static func mpirun(path: String) throws(Failure) -> Launcher {
-    guard let found = SpawnedProcess.find("mpirun", path: path) else {
-      throw Failure(.unavailable, "mpirun: not on PATH; install OpenMPI (package openmpi-bin)")
-    }
-    return Launcher(.mpirun, path: found)
-  }
-
-  private static let secureShell =
-    "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ForwardAgent=no -o ConnectTimeout=5"
-
-  /// How other hosts are reached: as somebody has said, by Slurm inside its job, else by ssh.
-  ///
-  /// Throws: `Failure` (.unavailable).
-  static func agent(
-    _ named: String?, path: String, isInJob: Bool
-  ) throws(Failure) -> HostAgent {
-    if named == nil, isInJob, let srun = SpawnedProcess.find("srun", path: path) {
-      return .slurm(srun: srun)
-    }
-    var words = (named ?? secureShell).split(separator: " ").map(String.init)
-    guard let first = words.first, let found = SpawnedProcess.find(first, path: path) else {
-      throw Failure(.unavailable, "\(words.first ?? "--agent"): not on PATH; other hosts need it")
-    }
-    words[0] = found
-    return .shell(words)
   }
 }

@@ -23,6 +23,6 @@ struct LockstepCommand: ParsableCommand {
       PrepareCommand.self, TrainCommand.self, LaunchCommand.self, EvaluateCommand.self,
       TranslateCommand.self,
       AverageCommand.self, InspectCommand.self, BenchCommand.self, LifelineCommand.self,
-      ReapCommand.self,
+      ReapCommand.self, CoresCommand.self,
     ])
 }

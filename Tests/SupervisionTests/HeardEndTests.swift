@@ -156,11 +156,11 @@ import Testing
       if bench.wait(0.5).contains(.send(.saveAndStop)) { stoppedAt = bench.now }
     }
     #expect(stoppedAt.map { 64.0...68.0 ~= $0 } == true, "\(stoppedAt ?? 0)")
-    _ = bench.exit(.exit(75), .stopped(step: 130))
+    _ = bench.exit(.exit(75), .stopped(step: 140))
     #expect(
       verdict(bench.reaped())
         == Verdict(
-          .stopped(Standing(savedStep: 130, step: 130), by: .scheduler),
+          .stopped(Standing(savedStep: 140, step: 140), by: .scheduler),
           exitCode: .stoppedResumable))
   }
 

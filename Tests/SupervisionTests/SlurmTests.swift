@@ -44,8 +44,29 @@ import Testing
 
   @Test func theEndOfAJobIsSlurmsOrAskedFor() throws {
     let now = Date(timeIntervalSince1970: 1_000)
-    #expect(Slurm.secondsLeft(["SLURM_JOB_END_TIME": "1090"], squeue: nil, now: now) == 90)
-    #expect(Slurm.secondsLeft(["SLURM_JOB_ID": "7"], squeue: nil) == nil)
+    // Without Slurm's answer a node of the job is believed, and nobody else.
+    let own = ["SLURM_JOB_ID": "7", "SLURMD_NODENAME": HostName.current]
+    #expect(Slurm.job(own, squeue: nil)?.isRunning == true)
+    #expect(Slurm.job(["SLURM_JOB_ID": "7"], squeue: nil)?.isRunning == false)
+    #expect(Slurm.job([:], squeue: nil) == nil)
+    // What squeue prints stands in for it here.
+    func job(_ printed: String, _ environment: [String: String] = [:]) throws -> SlurmJob {
+      let path = FileManager.default.temporaryDirectory
+        .appending(path: "lockstep-squeue-\(UUID().uuidString)").path
+      defer { try? FileManager.default.removeItem(atPath: path) }
+      try Data("#!/bin/sh\n\(printed)\n".utf8).write(to: URL(fileURLWithPath: path))
+      chmod(path, 0o755)
+      return try #require(
+        Slurm.job(
+          environment.merging(["SLURM_JOB_ID": "7", "PATH": "/bin:/usr/bin"]) { $1 }, squeue: path,
+          now: now))
+    }
+    #expect(try !job("echo Invalid job id specified >&2; exit 1").isRunning)
+    #expect(try !job("echo COMPLETED N/A").isRunning)
+    let running = try job("echo RUNNING NONE", ["SLURM_JOB_END_TIME": "1090"])
+    #expect(running.isRunning && running.secondsLeft == 90)
+    #expect(try job("echo RUNNING NONE").secondsLeft == nil)
+    #expect(try job("echo RUNNING 2026-01-31T12:00:00").secondsLeft ?? 0 > 1e9)
     let end = try #require(Slurm.end("2026-01-31T12:00:00\n"))
     let parts = Calendar.current.dateComponents([.day, .hour, .minute], from: end)
     #expect(parts.day == 31 && parts.hour == 12 && parts.minute == 0)

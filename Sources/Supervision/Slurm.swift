@@ -1,0 +1,66 @@
+import Core
+import Foundation
+
+/// The Slurm job that variables name.
+package struct SlurmJob: Equatable, Sendable {
+  package var id: String
+  package var isRunning: Bool
+  /// Until its time is up; nil where it has no end that is known.
+  package var secondsLeft: Double?
+
+  package init(id: String, isRunning: Bool, secondsLeft: Double?) {
+    self.id = id
+    self.isRunning = isRunning
+    self.secondsLeft = secondsLeft
+  }
+}
+
+/// What of Slurm this process can use.
+package enum Slurm {
+  /// Whether `srun` can start ranks that find each other: its PMIx plugin is there.
+  package static func hasPMIx(srun: String, environment: [String: String]) -> Bool {
+    guard
+      let answer = SpawnedProcess.answer(
+        [srun, "--mpi=list"], environment: environment, withinSeconds: 10)
+    else { return false }
+    return answer.text.split { !$0.isLetter && !$0.isNumber && $0 != "_" }
+      .contains { $0.hasPrefix("pmix") }
+  }
+
+  /// The job whose variables this process has; nil where it has none.
+  ///
+  /// They may be of a job that is over: a shell keeps them. Slurm is asked; where it does not
+  /// answer, a process on a node of the job is believed.
+  package static func job(
+    _ environment: [String: String], squeue: String?, now: Date = .now
+  ) -> SlurmJob? {
+    guard let id = environment["SLURM_JOB_ID"] else { return nil }
+    let answer = squeue.flatMap {
+      SpawnedProcess.answer(
+        [$0, "--noheader", "--jobs=\(id)", "--format=%T %e"], environment: environment,
+        withinSeconds: 10)
+    }
+    guard let answer else {
+      let isNode = environment["SLURMD_NODENAME"].map(HostName.isOwn) ?? false
+      return SlurmJob(id: id, isRunning: isNode, secondsLeft: nil)
+    }
+    let words = answer.text.split(whereSeparator: \.isWhitespace).map(String.init)
+    let isRunning = answer.end == .exit(0) && words.first == "RUNNING"
+    // Slurm's own answer knows of a limit that was changed since the job began.
+    let end = words.count > 1 ? end(words[1]) : nil
+    return SlurmJob(
+      id: id, isRunning: isRunning,
+      secondsLeft: end?.timeIntervalSince(now)
+        ?? environment["SLURM_JOB_END_TIME"].flatMap(Double.init).map {
+          $0 - now.timeIntervalSince1970
+        })
+  }
+
+  /// `2026-01-31T12:00:00` in the machine's own time, as Slurm prints it; nil for "NONE" and "N/A".
+  package static func end(_ text: String) -> Date? {
+    let words = text.trimmingCharacters(in: .whitespacesAndNewlines)
+    let style = Date.ISO8601FormatStyle(timeZone: .current).year().month().day()
+      .dateTimeSeparator(.standard).time(includingFractionalSeconds: false)
+    return try? Date(words, strategy: style)
+  }
+}

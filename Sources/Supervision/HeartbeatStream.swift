@@ -10,7 +10,7 @@ package struct HeartbeatStream {
 
   package init(job: String) { self.job = job }
 
-  /// Text of `bytes`; the heartbeats among them go to `hear`.
+  /// Text of `bytes`; the heartbeats among them go to `hear`, one a rank.
   package mutating func take(
     _ bytes: some Collection<UInt8>, _ hear: (Heartbeat) -> Void
   ) -> [UInt8] {
@@ -22,24 +22,24 @@ package struct HeartbeatStream {
         if byte == UInt8(ascii: "\n") { continue }
       }
       guard var inside = frame else {
-        if byte == Heartbeat.start { frame = [] } else { text.append(byte) }
+        if byte == HeartbeatFrame.start { frame = [] } else { text.append(byte) }
         continue
       }
       frame = nil
       switch byte {
-      case Heartbeat.end:
+      case HeartbeatFrame.end:
         dropsLineEnd = true
-        if let beat = Heartbeat(frame: inside, job: job) {
-          hear(beat)
+        if let found = HeartbeatFrame(bytes: inside, job: job) {
+          found.heartbeats.forEach(hear)
         } else {
           malformedCount += 1
         }
-      case Heartbeat.start:
+      case HeartbeatFrame.start:
         malformedCount += 1
         frame = []
       default:
         inside.append(byte)
-        if inside.count > Heartbeat.byteLimit || byte < 0x20 {
+        if inside.count > HeartbeatFrame.byteLimit || byte < 0x20 {
           // No frame has such bytes: somebody's words.
           malformedCount += 1
           text += inside

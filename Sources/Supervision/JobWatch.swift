@@ -64,7 +64,8 @@ package struct JobWatch: Equatable, Sendable {
       beat.sequence > ranks[beat.rank].sequence
     else { return }
     if ranks[beat.rank].heardAt == nil { unheardCount -= 1 }
-    ranks[beat.rank].heardAt = now
+    // Another rank of its host may have said it, a moment later.
+    ranks[beat.rank].heardAt = max(ranks[beat.rank].heardAt ?? launchedAt, now - beat.ageSeconds)
     ranks[beat.rank].sequence = beat.sequence
     ranks[beat.rank].activity = beat.reading.activity
     if beat.reading.work > ranks[beat.rank].work {

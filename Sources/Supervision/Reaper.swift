@@ -24,12 +24,15 @@ package enum Reaper {
     return found
   }
 
-  /// Ends them all; true when none is left.
+  /// Ends them all and takes away what they shared; true when none is left.
   package static func end(job: String, withinSeconds limit: Double = 5) -> Bool {
     let watch = Stopwatch()
     while true {
       let living = processes(of: job)
-      if living == [] { return true }
+      if living == [] {
+        HostBoard.removeNames(job: job)
+        return true
+      }
       guard watch.seconds < limit else { return false }
       for process in living ?? [] { kill(process, SIGKILL) }
       usleep(10_000)

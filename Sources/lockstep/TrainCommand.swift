@@ -38,6 +38,7 @@ struct TrainCommand: ParsableCommand {
     StopSignals.install()
     Pulse.start()
     let communicator = try Launch.communicator()
+    Pulse.everyRankHasStarted()
     let isFirst = communicator.rank == 0
     let trainer: Trainer
     do throws(Failure) {

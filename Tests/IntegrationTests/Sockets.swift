@@ -15,6 +15,16 @@ enum Sockets {
     }.sorted()
   }
 
+  /// Of every kind; 0 of a process that is gone.
+  static func count(of process: Int32) -> Int {
+    let folder = "/proc/\(process)/fd"
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    return names.count { name in
+      let link = try? FileManager.default.destinationOfSymbolicLink(atPath: "\(folder)/\(name)")
+      return link?.hasPrefix("socket:[") == true
+    }
+  }
+
   private static func table(
     _ kind: String, of process: Int32
   ) throws -> [(inode: Substring, name: Substring)] {

@@ -113,15 +113,16 @@ import Testing
     try expectNothingIsLeft()
   }
 
-  @Test func aFrozenRankIsReplaced() throws {
+  /// Whether or not it spoke for the others at that moment.
+  @Test(arguments: [0, 2]) func aFrozenRankIsReplaced(rank: Int) throws {
     let run = try run()
     let job = try run.start(.supervised(3))
     try run.waitForStep(50, of: job)
-    kill(try ranks(3)[2], SIGSTOP)
+    kill(try ranks(3)[rank], SIGSTOP)
     let outcome = try job.outcome()
     #expect(outcome.exitCode == 0, "\(outcome.error)")
-    let death = run.supervisorLines("death").first
-    #expect(death?.contains("no sign of life") == true && death?.contains("\"rank\":2,") == true)
+    let death = try #require(run.supervisorLines("death").first)
+    #expect(death.contains("no sign of life") && death.contains("\"rank\":\(rank),"), "\(death)")
     #expect(try TinyRun.number("detect_seconds", in: death) <= 8)
     try expectUninterrupted(run)
     try expectNothingIsLeft()

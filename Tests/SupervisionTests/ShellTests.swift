@@ -7,19 +7,32 @@ import Training
 private let job = String(repeating: "0123abcd", count: 4)
 
 @Suite struct HeartbeatStreamTests {
-  private func beat(_ rank: Int, _ sequence: Int) -> Heartbeat {
+  private func frame(_ ranks: [ClosedRange<Int>], _ sequence: Int, age: Int = 0) -> HeartbeatFrame {
     var reading = StepBeacon.Reading()
     reading.step = 7 * sequence
     reading.work = 3
     reading.activity = .saving
-    return Heartbeat(incarnation: 2, rank: rank, sequence: sequence, reading: reading)
+    return HeartbeatFrame(
+      incarnation: 2, ranks: ranks, sequence: sequence, ageMilliseconds: age, reading: reading)
+  }
+
+  private func heard(_ bytes: [UInt8]) -> (beats: [Heartbeat], malformed: Int) {
+    var stream = HeartbeatStream(job: job)
+    var heard: [Heartbeat] = []
+    _ = stream.take(bytes) { heard.append($0) }
+    return (heard, stream.malformedCount)
   }
 
   /// However the bytes are cut, beats and text come out whole.
   @Test func beatsAndTextAreToldApart() {
-    let beats = (0..<3).map { beat($0, $0 + 1) }
+    let frames = [
+      frame([0...0], 1), frame([0...3, 5...5, 64...127], 2, age: 130), frame([2...2], 3),
+    ]
+    let beats = frames.flatMap(\.heartbeats)
+    #expect(beats.map(\.rank) == [0] + Array(0...3) + [5] + Array(64...127) + [2])
+    #expect(beats[1].ageSeconds == 0.13)
     var bytes = Array("first\n".utf8)
-    for beat in beats { bytes += beat.line(job: job) + Array("text\n\n".utf8) }
+    for frame in frames { bytes += frame.line(job: job) + Array("text\n\n".utf8) }
     for size in 1...bytes.count {
       var stream = HeartbeatStream(job: job)
       var heard: [Heartbeat] = []
@@ -34,9 +47,10 @@ private let job = String(repeating: "0123abcd", count: 4)
   }
 
   @Test func whatIsNoBeatOfThisJobIsNone() {
-    let line = beat(1, 1).line(job: job)
-    var strays = [beat(1, 1).line(job: String(repeating: "f", count: 32))]
-    strays.append([Heartbeat.start] + Array(repeating: 0x41, count: 9999))
+    let whole = frame([1...2, 4...4], 1)
+    let line = whole.line(job: job)
+    var strays = [whole.line(job: String(repeating: "f", count: 32))]
+    strays.append([HeartbeatFrame.start] + Array(repeating: 0x41, count: 9999))
     for place in 1..<line.count - 2 {
       var changed = line
       changed[place] ^= 0x80
@@ -44,12 +58,25 @@ private let job = String(repeating: "0123abcd", count: 4)
       strays.append(Array(line[..<place]) + line)
     }
     for stray in strays {
-      var stream = HeartbeatStream(job: job)
-      var heard: [Heartbeat] = []
-      _ = stream.take(stray) { heard.append($0) }
-      #expect(heard.allSatisfy { $0 == beat(1, 1) } && heard.count <= 1)
-      #expect(stream.malformedCount > 0 || stray.count > 9999)
+      let (beats, malformed) = heard(stray)
+      #expect(beats == [] || beats == whole.heartbeats)
+      #expect(malformed > 0 || stray.count > 9999)
     }
+  }
+
+  /// A torn one must not name millions, nor a rank twice.
+  @Test(arguments: [
+    "", "-", "1-", "-1", "2-1", "1,1", "3,1-2", "0-1024", "0-999999999999", "0-600,700-1200",
+    "1,,2",
+    "a", "1 2",
+  ])
+  func ranksThatCannotBeAreNone(ranks: String) {
+    let line = String(decoding: frame([7...7], 1).line(job: job), as: UTF8.self)
+    #expect(heard(Array(line.utf8)).beats.count == 1)
+    let other = line.replacing(" 2 7 1 ", with: " 2 \(ranks) 1 ")
+    #expect(other != line)
+    #expect(heard(Array(other.utf8)).beats == [])
+    #expect(heard(Array(other.utf8)).malformed == 1)
   }
 
   @Test func mpirunsWordsAreToldFromTheRanks() {

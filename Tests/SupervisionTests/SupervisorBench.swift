@@ -53,7 +53,8 @@ struct SupervisorBench {
 
   mutating func beat(
     _ rank: Int, step: Int, incarnation: Int = 1, saved: Int = -1,
-    activity: RankActivity = .training, saveSeconds: Double? = nil, leaving: ExitCode? = nil
+    activity: RankActivity = .training, saveSeconds: Double? = nil, leaving: ExitCode? = nil,
+    age: Double = 0
   ) -> [SupervisorAction] {
     var reading = StepBeacon.Reading()
     sequence += 1
@@ -66,7 +67,9 @@ struct SupervisorBench {
     reading.saveMilliseconds = saveSeconds.map { Int($0 * 1000) } ?? -1
     return take(
       .heartbeat(
-        Heartbeat(incarnation: incarnation, rank: rank, sequence: sequence, reading: reading)))
+        Heartbeat(
+          incarnation: incarnation, rank: rank, sequence: sequence, ageSeconds: age,
+          reading: reading)))
   }
 
   /// Launches and lets all ranks do steps for some seconds.

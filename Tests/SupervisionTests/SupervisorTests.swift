@@ -84,6 +84,25 @@ import Training
     #expect(4.5...5.0 ~= bench.now - since && 4.5...5.0 ~= death.secondsToDetect)
   }
 
+  /// What others say of a rank counts from when it last told of itself, not from when they said it.
+  @Test func aRankOnlyOthersSpeakForIsFoundAsSoon() throws {
+    var bench = Bench()
+    _ = bench.take(.begin)
+    bench.train(5)
+    var actions: [SupervisorAction] = []
+    let since = bench.now
+    _ = bench.beat(1, step: 10)
+    for step in 10..<40 where actions.isEmpty {
+      bench.work += 1
+      _ = bench.beat(0, step: step)
+      _ = bench.beat(1, step: 10, age: bench.now - since)
+      actions = bench.wait(0.5)
+    }
+    let death = try #require(deaths(actions).first)
+    #expect(death.cause == .silent && death.rank == 1)
+    #expect(4.5...5.0 ~= bench.now - since && 4.5...5.0 ~= death.secondsToDetect)
+  }
+
   @Test func aHangIsFoundAfterTenSecondsAndSlowStepsAreNot() throws {
     var bench = Bench()
     _ = bench.begin()

@@ -1,26 +1,35 @@
 import Core
 import Foundation
-import Synchronization
 
 /// The two threads of a supervised rank that live beside training and share no lock with it: one
-/// tells that the rank lives and where it stands, the other looks whether the supervisor lives.
+/// tells that the rank lives and where it stands, the other looks whether the supervisor lives. The
+/// ranks of a host do both for each other.
 package enum Pulse {
   /// A rank that has no living supervisor and gets nowhere ends itself after so long.
   package static let deadManSeconds = 20.0
 
   /// Beats further apart than this were held up from outside.
   private static let longestBeatMilliseconds = 5_000
-  private static let processStart = Stopwatch()
-  /// Milliseconds since `processStart` when the lease was last seen to change.
-  private static let leaseSeen = Atomic<Int>(0)
-  private static let isSuperseded = Atomic<Bool>(false)
+  /// Between two of a rank, which whoever speaks next finds on the host's board.
+  private static let beatMicroseconds: UInt32 = 100_000
+  /// … until the first step of this launch, which a supervisor waits for after a death.
+  private static let hurriedMicroseconds: UInt32 = 20_000
+  /// A rank that leaves waits so long for room to say so.
+  private static let lastWordMilliseconds: Int32 = 1_000
 
   /// Starts both in a process a supervisor started; does nothing in another.
   package static func start() {
     guard let launch = SupervisedLaunch.current, let rank = Self.rank else { return }
-    _ = processStart.seconds
-    Thread.detachNewThread { watchLease(launch) }
-    Thread.detachNewThread { beat(launch, rank: rank) }
+    // By this thread: where all ranks are, all have their boards.
+    let board = HostBoard(launch, rank: rank)
+    Thread.detachNewThread { watchLease(launch, board) }
+    Thread.detachNewThread { beat(launch, board) }
+  }
+
+  /// Tells that all ranks of the job have come as far as here, each after its `start`.
+  package static func everyRankHasStarted() {
+    guard let launch = SupervisedLaunch.current else { return }
+    HostBoard.removeName(launch)
   }
 
   /// The rank's number before MPI has started.
@@ -30,46 +39,39 @@ package enum Pulse {
   }
 
   /// Never returns. Must never wait for anything but time: it carries the dead-man timer.
-  private static func beat(_ launch: SupervisedLaunch, rank: Int) {
-    var sequence = 0
+  private static func beat(_ launch: SupervisedLaunch, _ board: HostBoard) {
     var lastWork = -1
-    var lastProgress = 0
-    var lastBeat = milliseconds
+    var lastProgress = milliseconds
+    var lastBeat = lastProgress
     while true {
       let reading = StepBeacon.reading
       let now = milliseconds
-      // The machine slept, or this process was stopped: nobody could be heard meanwhile, so the
-      // silence begins anew.
-      if now - lastBeat > longestBeatMilliseconds {
-        lastProgress = now
-        leaseSeen.store(now, ordering: .relaxed)
-      }
+      // This process was stopped: nobody could be heard meanwhile, so the silence begins anew.
+      if now - lastBeat > longestBeatMilliseconds { lastProgress = now }
       lastBeat = now
       if reading.work != lastWork {
         lastWork = reading.work
         lastProgress = now
       }
-      let heartbeat = Heartbeat(
-        incarnation: launch.incarnation, rank: rank, sequence: sequence, reading: reading)
-      sequence += 1
-      writeUnlessFull(heartbeat.line(job: launch.job))
-      let silent = Double(now - max(lastProgress, leaseSeen.load(ordering: .relaxed))) / 1000
-      if silent > deadManSeconds || isSuperseded.load(ordering: .relaxed) {
-        endOrphaned(launch)
-      }
-      waitForNextBeat(after: reading)
+      let hasStepped = reading.step > max(0, reading.resumedStep)
+      board.tell(reading, at: now)
+      speak(launch, board, at: now, hasStepped)
+      let silent = Double(now - max(lastProgress, board.newsAt)) / 1000
+      if silent > deadManSeconds || board.isSuperseded { endOrphaned(launch) }
+      usleep(hasStepped ? beatMicroseconds : hurriedMicroseconds)
     }
   }
 
-  /// The usual interval, or until the first step of this launch is done: it is what a supervisor
-  /// waits for after a death.
-  private static func waitForNextBeat(after told: StepBeacon.Reading) {
-    let isBeforeFirstStep = told.step <= max(0, told.resumedStep)
-    let slices = isBeforeFirstStep ? 25 : 1
-    for _ in 0..<slices {
-      usleep(UInt32(Heartbeat.intervalSeconds * 1e6) / UInt32(slices))
-      let reading = StepBeacon.reading
-      if isBeforeFirstStep, reading.step > max(0, reading.resumedStep) { return }
+  /// Speaks for all ranks of this host, if it is time and can be done without waiting.
+  private static func speak(
+    _ launch: SupervisedLaunch, _ board: HostBoard, at now: Int, _ hasStepped: Bool
+  ) {
+    guard hasRoomToSpeak(withinMilliseconds: 0),
+      let sequence = board.takeTurnToSpeak(at: now, hasStepped: hasStepped)
+    else { return }
+    for frame in board.frames(sequence, of: launch, at: now) {
+      guard hasRoomToSpeak(withinMilliseconds: 0) else { return }
+      say(frame.line(job: launch.job))
     }
   }
 
@@ -98,34 +100,39 @@ package enum Pulse {
   package static func end(_ code: ExitCode) {
     guard let launch = SupervisedLaunch.current, let rank = Self.rank else { return }
     StepBeacon.leave(code)
-    let last = Heartbeat(
-      incarnation: launch.incarnation, rank: rank, sequence: 1 << 40, reading: StepBeacon.reading)
-    writeUnlessFull(last.line(job: launch.job))
+    let last = HeartbeatFrame(
+      incarnation: launch.incarnation, ranks: [rank...rank], sequence: 1 << 40,
+      reading: StepBeacon.reading)
+    guard hasRoomToSpeak(withinMilliseconds: lastWordMilliseconds) else { return }
+    say(last.line(job: launch.job))
   }
 
   /// Never returns. May wait for a file system that does not answer, so it does nothing else.
-  private static func watchLease(_ launch: SupervisedLaunch) {
-    var lastBeat = -1
+  private static func watchLease(_ launch: SupervisedLaunch, _ board: HostBoard) {
     while true {
-      if let lease = Lease(at: launch.leasePath) {
-        // Somebody else has the run now, or has started it again: nothing of this rank counts.
-        if lease.job != launch.job || lease.incarnation > launch.incarnation {
-          isSuperseded.store(true, ordering: .relaxed)
-        } else if lease.beat != lastBeat {
-          lastBeat = lease.beat
-          leaseSeen.store(milliseconds, ordering: .relaxed)
-        }
+      if board.takeTurnToLook(at: milliseconds), let lease = Lease(at: launch.leasePath) {
+        board.note(lease, of: launch, at: milliseconds)
       }
       usleep(UInt32(Lease.intervalSeconds * 1e6))
     }
   }
 
-  /// A pipe that nobody empties must not stop the thread; one with room takes a short line whole.
-  private static func writeUnlessFull(_ bytes: [UInt8]) {
+  /// A pipe that nobody empties must not stop a thread; one with room takes a short line whole.
+  private static func hasRoomToSpeak(withinMilliseconds limit: Int32) -> Bool {
     var descriptor = pollfd(fd: STDERR_FILENO, events: Int16(POLLOUT), revents: 0)
-    guard poll(&descriptor, 1, 0) == 1, descriptor.revents & Int16(POLLOUT) != 0 else { return }
+    var count: Int32 = 0
+    repeat { count = poll(&descriptor, 1, limit) } while count < 0 && errno == EINTR
+    return count == 1 && descriptor.revents & Int16(POLLOUT) != 0
+  }
+
+  private static func say(_ bytes: [UInt8]) {
     _ = bytes.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
   }
 
-  private static var milliseconds: Int { Int(processStart.seconds * 1000) }
+  /// Of the clock that all processes of a host share, and that stands still while the host sleeps.
+  private static var milliseconds: Int {
+    var now = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+  }
 }

@@ -15,10 +15,22 @@ package enum Launch {
   /// Precondition: called once a process, by the thread that will do all messaging.
   package static func communicator() throws(Failure) -> any Communicator {
     guard isByMPI else { return SoloCommunicator() }
+    allowDescriptors()
     let communicator = try MPICommunicator()
     // Agreed on: an environment that reached some hosts only must not be a difference of its own.
     let isChecked = try communicator.agree(asksForChecks ? 1 : 0) != 0
     return isChecked ? CheckedCommunicator(communicator) : communicator
+  }
+
+  /// Takes all the descriptors the system allows: a connection to each rank of other hosts is more
+  /// than a shell's usual 1,024 in a job of so many ranks, and OpenMPI that cannot have one says so
+  /// for ever.
+  private static func allowDescriptors() {
+    let kind = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+    var limit = rlimit()
+    guard getrlimit(kind, &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    setrlimit(kind, &limit)
   }
 
   /// True in debug builds and with `LOCKSTEP_CHECK=1`: ranks compare what they do together.

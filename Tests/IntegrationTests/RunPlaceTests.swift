@@ -31,6 +31,21 @@ import Testing
     #expect(try run.result().differences(from: alone) == [])
   }
 
+  /// Of which a rank needs one for each rank of other hosts.
+  @Test func aShellsLimitOnDescriptorsIsNoLimitOfRanks() throws {
+    let run = try TinyRun(steps: 5, in: scratch)
+    let limited =
+      ["bash", "-c", "ulimit -Sn 200 && exec \"$@\"", "bash"] + (try run.command(.mpirun(2)))
+    let job = try Job(limited, environment: ["LOCKSTEP_FAULT": "forward:3:1:stop"], in: scratch)
+    let stopped = try scratch.stoppedRank()
+    let limits = try String(contentsOfFile: "/proc/\(stopped)/limits", encoding: .utf8)
+    let line = try #require(limits.split(separator: "\n").first { $0.hasPrefix("Max open files") })
+    let words = line.split(separator: " ")
+    #expect(words[3] == words[4] && words[3] != "200", "\(line)")
+    kill(stopped, SIGCONT)
+    #expect(try job.outcome().exitCode == 0)
+  }
+
   /// The file size limit stands for a disk that has room for small files only.
   @Test func withoutRoomForCheckpointsTrainingGoesOn() throws {
     try TinyRun(steps: 5, in: scratch).finish()

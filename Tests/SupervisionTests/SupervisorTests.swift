@@ -87,7 +87,7 @@ import Training
   /// What others say of a rank counts from when it last told of itself, not from when they said it.
   @Test func aRankOnlyOthersSpeakForIsFoundAsSoon() throws {
     var bench = Bench()
-    _ = bench.take(.begin)
+    _ = bench.begin()
     bench.train(5)
     var actions: [SupervisorAction] = []
     let since = bench.now

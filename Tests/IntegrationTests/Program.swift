@@ -169,9 +169,10 @@ final class Job {
 final class Scratch {
   let path: String
 
-  init() throws {
+  /// - Parameter folder: where it is made; by default where temporary files are.
+  init(in folder: String? = nil) throws {
     path =
-      FileManager.default.temporaryDirectory
+      (folder.map { URL(fileURLWithPath: $0) } ?? FileManager.default.temporaryDirectory)
       .appending(path: "lockstep-it-\(UUID().uuidString)").path
     try FileManager.default.createDirectory(
       atPath: path + "/tmp", withIntermediateDirectories: true)

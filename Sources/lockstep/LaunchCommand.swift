@@ -95,10 +95,10 @@ struct LaunchCommand: ParsableCommand {
   }
 
   mutating func run() throws {
-    // What no rank could use is refused before any is started.
     let environment = ProcessInfo.processInfo.environment
     let job = slurmJob(environment)
     if job != nil { try expandTexts(environment) }
+    // What no rank could use is refused before any is started.
     _ = try RunConfiguration.load(path: config, overrides: overrides)
     let line = try launchLine(environment, job)
     let wanted = line.policy.ranks

@@ -43,6 +43,24 @@ import Testing
     try expectUninterrupted(run.finish(launch))
   }
 
+  /// Whoever waits for the end of a run hears of it, also where there was nothing left to do.
+  @Test(arguments: [Program.Launch.alone, .mpirun(2)])
+  func aRunAtItsEndSaysSo(launch: Program.Launch) throws {
+    let scratch = try Scratch()
+    let undisturbed = try TinyRun(steps: 10, in: scratch).finish(launch)
+    for steps in [10, 5] {
+      let again = try TinyRun(steps: steps, in: scratch)
+      let outcome = try again.train(launch)
+      #expect(outcome.exitCode == 0)
+      #expect(outcome.error.contains("nothing is left to do: step 10 is saved"))
+      #expect(try again.result().differences(from: undisturbed) == [])
+    }
+    let events = try String(contentsOfFile: scratch.path + "/run/events.jsonl", encoding: .utf8)
+    for kind in ["start", "end"] {
+      #expect(events.components(separatedBy: "\"event\":\"\(kind)\"").count - 1 == 3)
+    }
+  }
+
   @Test func everyLaunchMayHaveAnotherNumberOfRanks() throws {
     let scratch = try Scratch()
     let run = try TinyRun(steps: Self.steps, in: scratch)

@@ -25,7 +25,7 @@ package enum ExitCode: Int32, Sendable, CaseIterable {
 }
 
 /// An error a person can act on: one sentence that names the place, what was expected and what was
-/// found, and the exit code that goes with it.
+/// found, and the exit code that goes with it. Without a message it is another process's to tell.
 package struct Failure: Error, CustomStringConvertible, Equatable {
   package let exitCode: ExitCode
   package let message: String

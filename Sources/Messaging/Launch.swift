@@ -4,17 +4,27 @@ import Foundation
 /// How this process came to be.
 package enum Launch {
   /// True in a process that OpenMPI's mpirun or Slurm's srun with PMIx started.
-  package static var isByMPI: Bool {
-    let environment = ProcessInfo.processInfo.environment
-    return environment["OMPI_COMM_WORLD_SIZE"] != nil || environment["PMIX_RANK"] != nil
+  package static var isByMPI: Bool { isByMPI(ProcessInfo.processInfo.environment) }
+
+  static func isByMPI(_ environment: [String: String]) -> Bool {
+    environment["OMPI_COMM_WORLD_SIZE"] != nil || environment["PMIX_RANK"] != nil
   }
 
   /// The communicator of this process: MPI's under mpirun, a rank alone otherwise; checked where
   /// any rank asks for that.
   ///
   /// Precondition: called once a process, by the thread that will do all messaging.
+  /// Throws: `Failure` (.configuration in one of several tasks that cannot find each other; all
+  /// but the first leave the message empty).
   package static func communicator() throws(Failure) -> any Communicator {
-    guard isByMPI else { return SoloCommunicator() }
+    guard isByMPI else {
+      if let task = LoneTask(environment: ProcessInfo.processInfo.environment) {
+        // A launcher may end the others as soon as one has failed: the first is to be heard.
+        if !task.isFirst { sleep(1) }
+        throw Failure(.configuration, task.isFirst ? task.text : "")
+      }
+      return SoloCommunicator()
+    }
     allowDescriptors()
     let communicator = try MPICommunicator()
     // Agreed on: an environment that reached some hosts only must not be a difference of its own.

@@ -16,7 +16,7 @@ enum CommandLineEntry {
       try command.run()
       finish(.success)
     } catch let failure as Failure {
-      finish(failure.exitCode, saying: failure.message)
+      finish(failure.exitCode, saying: failure.message.isEmpty ? nil : failure.message)
     } catch let code as ArgumentParser.ExitCode {
       finish(code.rawValue)
     } catch  where root.exitCode(for: error) == .failure {
@@ -33,7 +33,7 @@ enum CommandLineEntry {
     if let message { StandardError.say(message) }
   }
 
-  private static func finish(_ code: Core.ExitCode, saying message: String) -> Never {
+  private static func finish(_ code: Core.ExitCode, saying message: String?) -> Never {
     say(message)
     finish(code)
   }

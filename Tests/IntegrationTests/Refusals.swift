@@ -90,6 +90,25 @@ extension Outcome {
     #expect(outcome.error.contains("--"), "\(outcome.error)")
   }
 
+  /// Whatever a process would do alone, where it was meant to be one of several.
+  @Test func tasksThatCannotFindEachOtherAreRefusedOnce() throws {
+    let scratch = try Scratch()
+    let train = try TinyRun(in: scratch).command()
+    let bench = try Program.command(["bench", "exchange", "--to", "4"])
+    for command in [train, bench] {
+      for (rank, words) in [("0", ["Slurm started 3 tasks", "srun --mpi=pmix"]), ("2", [])] {
+        let job = try Job(
+          command, environment: ["SLURM_STEP_NUM_TASKS": "3", "SLURM_PROCID": rank],
+          in: scratch)
+        let outcome = try job.outcome()
+        #expect(outcome.exitCode == ExitCode.configuration.rawValue && outcome.output == "")
+        #expect(outcome.errorLines.count == (rank == "0" ? 1 : 0), "\(outcome.error)")
+        for word in words { #expect(outcome.error.contains(word), "\(outcome.error)") }
+      }
+    }
+    #expect(!FileSystem.exists(scratch.path + "/run"))
+  }
+
   @Test func moreRanksThanLanesAreRefusedOnce() throws {
     let scratch = try Scratch()
     try TinyRun(["batch.lanes=2"], in: scratch).train(.mpirun(4))

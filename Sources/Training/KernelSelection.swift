@@ -114,7 +114,9 @@ package enum KernelSelection {
     let wanted = configured ?? bestKernels(cpu: cpuFeatures())
     let environment = ProcessInfo.processInfo.environment
     switch action(wanted: wanted, environment: environment, process: getpid()) {
-    case .proceed: return wanted
+    case .proceed:
+      takeName()
+      return wanted
     case .fail(let message): throw Failure(.internal, message)
     case .restart(let environment):
       for (name, value) in environment where setenv(name, value, 1) != 0 {
@@ -122,11 +124,37 @@ package enum KernelSelection {
       }
       // What was printed so far would be lost with this image of the process.
       fflush(nil)
-      execv("/proc/self/exe", CommandLine.unsafeArgv)
+      // By its path where it still has one: the kernel names a process after what is executed.
+      if let path = ownPath { execv(path, CommandLine.unsafeArgv) }
+      execv(ownLink, CommandLine.unsafeArgv)
       throw Failure(
         .internal,
         "cannot start again with other OpenBLAS kernels (\(String(cString: strerror(errno))))")
     }
+  }
+
+  private static let ownLink = "/proc/self/exe"
+
+  /// Where the program of this process lies; nil where it was moved, replaced or removed.
+  private static var ownPath: String? {
+    var (named, running) = (stat(), stat())
+    guard let path = try? FileSystem.executablePath(), stat(path, &named) == 0,
+      stat(ownLink, &running) == 0, named.st_dev == running.st_dev,
+      named.st_ino == running.st_ino
+    else { return nil }
+    return path
+  }
+
+  /// Gives a process that was started by the link the program's name, for `ps`, `top` and the
+  /// kernel's words.
+  private static func takeName() {
+    let file = "/proc/self/comm"
+    guard (try? String(contentsOfFile: file, encoding: .utf8)) == "exe\n",
+      let name = CommandLine.arguments.first?.split(separator: "/").last,
+      let comm = fopen(file, "we")
+    else { return }
+    fputs(String(name), comm)
+    fclose(comm)
   }
 
   /// What is wrong with the kernel set that OpenBLAS loaded; nil when it is the wanted one.

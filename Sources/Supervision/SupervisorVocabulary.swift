@@ -167,16 +167,6 @@ package enum Cause: Equatable, Hashable, Sendable {
   }
 }
 
-package enum SignalName {
-  private static let names: [Int32: String] = [
-    1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS",
-    8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 15: "SIGTERM", 24: "SIGXCPU",
-    25: "SIGXFSZ", 31: "SIGSYS",
-  ]
-
-  package static func text(_ number: Int32) -> String { names[number] ?? "signal \(number)" }
-}
-
 /// The end of one launch.
 package struct Death: Equatable, Sendable {
   /// 0 where it did not come to a launch.

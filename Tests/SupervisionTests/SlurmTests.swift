@@ -85,6 +85,19 @@ import Testing
     for text in ["", "3", "3 x", "-1 2", "1 2 3"] { #expect(Requeue.Memory(text: text) == nil) }
   }
 
+  @Test func everySignalHasItsName() {
+    #expect((1...31).allSatisfy { SignalName.text($0).hasPrefix("SIG") })
+    #expect(Set((1...31).map { SignalName.text($0) }).count == 31)
+    for (number, name) in [
+      (SIGHUP, "SIGHUP"), (SIGKILL, "SIGKILL"), (SIGUSR1, "SIGUSR1"), (SIGUSR2, "SIGUSR2"),
+      (SIGTERM, "SIGTERM"), (SIGCHLD, "SIGCHLD"), (SIGSTOP, "SIGSTOP"), (SIGXFSZ, "SIGXFSZ"),
+      (SIGWINCH, "SIGWINCH"), (SIGSYS, "SIGSYS"),
+    ] {
+      #expect(SignalName.text(number) == name)
+    }
+    for number: Int32 in [34, 64, 0, -1] { #expect(SignalName.text(number) == "signal \(number)") }
+  }
+
   @Test func whyAHostIsSilentIsSaid() {
     func reason(_ end: ProcessEnd?, _ said: String) -> String {
       HostAgent.reason(end, said: Array(said.utf8), withinSeconds: 8)

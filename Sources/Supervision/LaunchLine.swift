@@ -36,8 +36,9 @@ package struct LaunchLine: Equatable, Sendable {
     /// Folders of this job alone, below /tmp and /dev/shm; the second only on one host.
     package var temporaryFolder: String
     package var sharedMemoryFolder: String?
-    /// The supervisor's environment.
+    /// The supervisor's environment, and names in it that somebody wants to be passed on.
     package var environment: [String: String]
+    package var passedNames: [String]
     package var isRoot: Bool
     /// Cores mpirun would count as slots here, and processors this process may use.
     package var cores: Int
@@ -48,8 +49,9 @@ package struct LaunchLine: Equatable, Sendable {
     package init(
       launcher: Launcher, program: [String], hosts: [JobHost], namedSlots: Int?,
       agent: HostAgent, policy: SupervisorPolicy = SupervisorPolicy(), temporaryFolder: String,
-      sharedMemoryFolder: String?, environment: [String: String], isRoot: Bool, cores: Int,
-      processors: Int, terminal: [String: String]
+      sharedMemoryFolder: String?, environment: [String: String],
+      passedNames: [String] = [], isRoot: Bool, cores: Int, processors: Int,
+      terminal: [String: String]
     ) {
       self.launcher = launcher
       self.program = program
@@ -60,6 +62,7 @@ package struct LaunchLine: Equatable, Sendable {
       self.temporaryFolder = temporaryFolder
       self.sharedMemoryFolder = sharedMemoryFolder
       self.environment = environment
+      self.passedNames = passedNames
       self.isRoot = isRoot
       self.cores = cores
       self.processors = processors
@@ -77,16 +80,8 @@ package struct LaunchLine: Equatable, Sendable {
     package var text: String
   }
 
-  /// Variables that reach mpirun and, where it passes its own on, its ranks.
-  private static let passed: Set<String> = [
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ",
-    "LD_LIBRARY_PATH", "KRB5CCNAME", "NO_COLOR", "TERM", "SWIFT_BACKTRACE", "LOCKSTEP_CHECK",
-    "LOCKSTEP_FAULT",
-  ]
-  private static let passedPrefixes = ["OMPI_", "PMIX_", "SLURM_", "HDF5_USE_FILE_LOCKING"]
   /// For mpirun's own connections, never for a rank.
   private static let launcherOnly = ["SSH_AUTH_SOCK"]
-  private static let secrets = ["TOKEN", "SECRET", "PASS", "CREDENTIAL", "API_KEY"]
 
   /// - Parameters:
   ///   - launch: nil in a dry run, where no incarnation is taken.
@@ -110,7 +105,7 @@ package struct LaunchLine: Equatable, Sendable {
         path: job.temporaryFolder + "/hosts",
         text: used.map { "\($0.0.address) slots=\($0.1)\n" }.joined()) : nil
     var environment = Self.common(job, launch)
-    let forRanks = environment.keys.filter { Self.isForRanks($0) }.sorted()
+    let forRanks = environment.keys.filter { job.passed.isForRanks($0) }.sorted()
     environment["TMPDIR"] = job.temporaryFolder
     if job.isRoot {
       environment["OMPI_ALLOW_RUN_AS_ROOT"] = "1"
@@ -144,12 +139,14 @@ package struct LaunchLine: Equatable, Sendable {
 
   /// The environment of the launcher, before what is its own.
   static func common(_ job: Job, _ launch: SupervisedLaunch?) -> [String: String] {
-    var environment = allowed(job.environment)
+    var environment = job.passed.variables
     environment.merge(job.terminal) { $1 }
     environment.merge(["OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"]) { $1 }
     // Swift's backtracer keeps a dying rank for a second, and stays behind if the rank is ended
     // meanwhile. A trap comes back at the same step, for whoever asks for its trace then.
     environment.merge(["SWIFT_BACKTRACE": "enable=no"]) { asked, _ in asked }
+    // An OpenCL runtime that hwloc loads may take over the signals by which mpirun is told to save.
+    environment.merge(["HWLOC_COMPONENTS": "-opencl"]) { asked, _ in asked }
     if let launch { environment.merge(launch.environment) { $1 } }
     return environment
   }
@@ -177,20 +174,6 @@ package struct LaunchLine: Equatable, Sendable {
     return result
   }
 
-  private static func allowed(_ environment: [String: String]) -> [String: String] {
-    environment.filter { name, _ in
-      (passed.contains(name) || passedPrefixes.contains { name.hasPrefix($0) })
-        && !secrets.contains { name.uppercased().contains($0) }
-    }
-  }
-
-  /// What ranks on other hosts would not have by themselves.
-  private static func isForRanks(_ name: String) -> Bool {
-    name.hasPrefix("LOCKSTEP_") || name == "LD_LIBRARY_PATH" || name == "COLUMNS"
-      || name.hasSuffix("_NUM_THREADS") || name.hasPrefix("HDF5_") || name == "NO_COLOR"
-      || name == "SWIFT_BACKTRACE"
-  }
-
   /// The line as a person could type it.
   package var text: String { arguments.map(Self.quoted).joined(separator: " ") }
 
@@ -210,6 +193,10 @@ extension LaunchLine.Job {
     own.temporaryFolder += "/lockstep-\(job)"
     own.sharedMemoryFolder? += "/lockstep-\(job)"
     return own
+  }
+
+  package var passed: PassedEnvironment {
+    PassedEnvironment(environment, named: passedNames)
   }
 
   /// For temporary files, on this host.

@@ -46,6 +46,11 @@ struct LaunchCommand: ParsableCommand {
   @Option(help: "The program that runs a command on another host: ssh, inside a Slurm job srun.")
   var agent: String?
 
+  @Option(
+    name: .customLong("pass"), parsing: .singleValue,
+    help: "A variable of the environment that the ranks get, too; may be given several times.")
+  var passedNames: [String] = []
+
   @Option(help: "Seconds that loading, a first step, a validation or a save may take.")
   var patience = 900.0
 
@@ -108,6 +113,8 @@ struct LaunchCommand: ParsableCommand {
     }
     if dryRun {
       print(LaunchLine(line, plan: LaunchPlan(ranks: wanted, on: line.hosts), launch: nil).text)
+      let dropped = line.passed.dropped.joined(separator: " ")
+      CommandLineEntry.say(dropped.isEmpty ? nil : "not passed to the ranks: \(dropped)")
       return
     }
     let settings = SupervisorShell.Settings(runPath: runPath, line: line, policy: line.policy)

@@ -33,6 +33,7 @@ extension LaunchCommand {
   ) throws(Failure) -> LaunchLine.Job {
     // OpenMPI, too, would take the hosts of a job that is over.
     let environment = job == nil ? everything.filter { !$0.key.hasPrefix("SLURM_") } : everything
+    try PassedEnvironment.check(named: passedNames, in: environment)
     let path = environment["PATH"] ?? "/usr/bin:/bin"
     let binary = try FileSystem.executablePath()
     let source = try HostSource.find(
@@ -58,8 +59,8 @@ extension LaunchCommand {
       policy: policy(ranks: wanted, endsIn: job?.secondsLeft),
       temporaryFolder: environment["TMPDIR"] ?? "/tmp",
       sharedMemoryFolder: isOneHost && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : nil,
-      environment: environment, isRoot: geteuid() == 0, cores: Processors.cores,
-      processors: Processors.usable, terminal: Terminal.current().variables)
+      environment: environment, passedNames: passedNames, isRoot: geteuid() == 0,
+      cores: Processors.cores, processors: Processors.usable, terminal: Terminal.current().variables)
   }
 
   /// Says whose hosts are taken where nobody typed them, and when ranks do not fit.

@@ -104,13 +104,14 @@ private let job = String(repeating: "0123abcd", count: 4)
 @Suite struct LaunchLineTests {
   private func line(
     ranks: Int, hosts: [JobHost], named: Int?, environment: [String: String] = [:],
-    cores: Int = 2, launcher: Launcher = Launcher(.mpirun, path: "/usr/bin/mpirun")
+    passedNames: [String] = [], cores: Int = 2,
+    launcher: Launcher = Launcher(.mpirun, path: "/usr/bin/mpirun")
   ) -> LaunchLine {
     let job = LaunchLine.Job(
       launcher: launcher, program: ["/opt/lockstep", "train", "a b.yaml"], hosts: hosts,
       namedSlots: named, agent: .shell(["/usr/bin/ssh", "-o", "BatchMode=yes"]),
       temporaryFolder: "/tmp/x", sharedMemoryFolder: "/dev/shm/x", environment: environment,
-      isRoot: true, cores: cores, processors: cores, terminal: [:])
+      passedNames: passedNames, isRoot: true, cores: cores, processors: cores, terminal: [:])
     let launch = SupervisedLaunch(
       job: SupervisionTests.job, incarnation: 3, leasePath: "/run/lease")
     return LaunchLine(job, plan: LaunchPlan(ranksByHost: hosts.map(\.slots)), launch: launch)
@@ -152,6 +153,50 @@ private let job = String(repeating: "0123abcd", count: 4)
     #expect(remote.environment["SSH_AUTH_SOCK"] == "/agent")
     #expect(remote.arguments.contains("SSH_AUTH_SOCK="))
     #expect(!remote.arguments.contains { $0.contains("/agent") })
+  }
+
+  /// Clusters choose the network by variables, and so may users choose theirs.
+  @Test(arguments: [Launcher.Kind.mpirun, .srun])
+  func whatTheNetworkNeedsAndWhatIsNamedReachesRanks(kind: Launcher.Kind) {
+    let environment = [
+      "UCX_NET_DEVICES": "mlx5_0:1", "FI_PROVIDER": "verbs", "PSM2_CUDA": "0",
+      "PRTE_MCA_oob": "x", "HWLOC_XMLFILE": "/x", "MY_TOKEN": "wanted", "MY_MODE": "wanted",
+      "OTHER": "canary", "UCX_SECRET": "canary", "PWD": "/", "SHLVL": "1", "TMPDIR": "/t",
+    ]
+    let step = line(
+      ranks: 1, hosts: [JobHost(name: "elsewhere", slots: 1)], named: 1, environment: environment,
+      passedNames: ["MY_TOKEN", "MY_MODE"], launcher: Launcher(kind, path: "/usr/bin/x"))
+    #expect(!step.environment.values.contains("canary"))
+    #expect(step.environment["HWLOC_COMPONENTS"] == "-opencl")
+    let exported = zip(step.arguments, step.arguments.dropFirst()).filter { $0.0 == "-x" }.map(\.1)
+    for name in [
+      "UCX_NET_DEVICES", "FI_PROVIDER", "PSM2_CUDA", "PRTE_MCA_oob", "HWLOC_XMLFILE", "MY_TOKEN",
+      "MY_MODE",
+    ] {
+      #expect(step.environment[name] == environment[name])
+      // srun gives ranks the environment it has; mpirun has to be told.
+      #expect(exported.contains(name) == (kind == .mpirun), "\(name)")
+    }
+    #expect(exported.contains("HWLOC_COMPONENTS") == (kind == .mpirun))
+    let asked = line(
+      ranks: 1, hosts: [JobHost(name: "localhost", slots: 1)], named: nil,
+      environment: ["HWLOC_COMPONENTS": "linux"])
+    #expect(asked.environment["HWLOC_COMPONENTS"] == "linux")
+  }
+
+  @Test func whatIsDroppedIsKnownByName() throws {
+    let environment = [
+      "PATH": "/bin", "UCX_TLS": "rc", "B": "1", "A_TOKEN": "1", "WANTED": "1", "PWD": "/",
+      "OLDPWD": "/", "SHLVL": "1", "_": "x", "PS1": "$", "LS_COLORS": "x", "TMPDIR": "/t",
+    ]
+    #expect(PassedEnvironment(environment, named: ["WANTED"]).dropped == ["A_TOKEN", "B"])
+    try PassedEnvironment.check(named: ["B", "A_TOKEN"], in: environment)
+    for name in ["MISSING", "TMPDIR", "LOCKSTEP_JOB", "OMP_NUM_THREADS"] {
+      let failure = #expect(throws: Failure.self) {
+        try PassedEnvironment.check(named: [name], in: environment)
+      }
+      #expect(failure?.exitCode == .usage && failure?.message.contains(name) == true)
+    }
   }
 
   /// What is linked against libraries of a module finds them as the ranks do.

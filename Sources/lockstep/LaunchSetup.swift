@@ -60,7 +60,8 @@ extension LaunchCommand {
       temporaryFolder: environment["TMPDIR"] ?? "/tmp",
       sharedMemoryFolder: isOneHost && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : nil,
       environment: environment, passedNames: passedNames, isRoot: geteuid() == 0,
-      cores: Processors.cores, processors: Processors.usable, terminal: Terminal.current().variables)
+      cores: Processors.cores, processors: Processors.usable,
+      terminal: Terminal.current().variables)
   }
 
   /// Says whose hosts are taken where nobody typed them, and when ranks do not fit.

@@ -25,7 +25,14 @@ package enum StartBanner {
         + " and \(ProgressLine.grouped(run.validationPairs)) validation pairs,"
         + " \(ProgressLine.grouped(run.vocabularySize)) pieces",
       "  step    at most \(ProgressLine.grouped(run.tokensPerStep)) source and target tokens each",
-    ] + memory(run)
+    ] + memory(run) + (run.shortage.map { [warning($0)] } ?? [])
+  }
+
+  /// What will probably end in ranks that the kernel kills.
+  private static func warning(_ short: MemoryShortage) -> String {
+    "  memory  too little: \(counted(short.ranks, "rank")) on \(short.host) will need"
+      + " \(ProgressLine.bytes(short.plannedBytes)) and more, \(short.limit.owner.text) is"
+      + " \(ProgressLine.bytes(short.limit.byteCount))"
   }
 
   /// What a rank plans to use: on a line, or a line for each stage.

@@ -36,7 +36,10 @@ package struct JobWatch: Equatable, Sendable {
   private(set) var saveSeconds: Double?
   /// The first rank whose end the launcher has told of, and when.
   var blamed: (rank: Int, end: ProcessEnd, at: Double)?
-  var memoryRanOut = false
+  /// Whose memory ran out on this machine.
+  var memoryRanOut: MemoryLimit.Owner?
+  /// Those of which Slurm has said that they were ended for lack of memory, on any host.
+  var outOfMemory: Set<Int> = []
   /// The host mpirun has lost, by index.
   var lostHost: Int?
 

@@ -1,17 +1,14 @@
+import Core
 import Foundation
 
-/// The processes that this machine's kernel has ended for lack of memory. To the parent of such a
-/// process its end is a SIGKILL like any other.
-package enum MemoryKills {
-  /// How many since the machine began; nil where the kernel does not say.
+/// The processes that the kernel has ended for lack of memory. To the parent of such a process its
+/// end is a SIGKILL like any other.
+enum MemoryKills {
+  /// How many of this job, since its control group was made; of the whole machine only where memory
+  /// is not grouped. nil where the kernel does not say.
   static func count() -> Int? {
-    (try? String(contentsOfFile: "/proc/vmstat", encoding: .utf8)).flatMap(count(in:))
-  }
-
-  /// - Parameter statistics: a text like /proc/vmstat.
-  package static func count(in statistics: String) -> Int? {
-    let name = "oom_kill "
-    return statistics.split(separator: "\n").first { $0.hasPrefix(name) }
-      .flatMap { Int($0.dropFirst(name.count)) }
+    if let own = MemoryGroup.own()?.killCount { return own }
+    let statistics = try? String(contentsOfFile: "/proc/vmstat", encoding: .utf8)
+    return statistics.flatMap(MemoryGroup.kills(in:))
   }
 }

@@ -17,11 +17,18 @@ extension LauncherWords {
     if let code = how.wholeMatch(of: #/Exited with exit code ([0-9]{1,3})/#) {
       return Int32(code.1).map { (rank, .exit($0)) }
     }
-    // As memory of the job's limit ran out; its kernel says so, too.
-    if how == "Out Of Memory" { return (rank, .signal(SIGKILL)) }
+    if how == outOfMemory { return (rank, .signal(SIGKILL)) }
     let signal = how.replacing(" (core dumped)", with: "")
     return (1..<32).first { String(cString: strsignal($0)) == signal }.map { (rank, .signal($0)) }
   }
+
+  /// `srun: error: n2: task 1: Out Of Memory`: the kernel of that node has ended it, as the job's
+  /// limit was reached there.
+  package static func taskOutOfMemory(_ line: String) -> Int? {
+    line.hasSuffix(": " + outOfMemory) ? endedTask(line)?.rank : nil
+  }
+
+  private static let outOfMemory = "Out Of Memory"
 
   /// `srun: error: Node failure on n2`.
   package static func failedNode(_ line: String) -> String? {

@@ -82,7 +82,7 @@ package struct Supervisor: Sendable {
     case .launchFailed(let failure): launchFailed(failure)
     case .heartbeat(let beat): hear(beat)
     case .rankEnded(let rank, let end): blame(rank, end)
-    case .memoryRanOut: noteMemory()
+    case .memoryRanOut(let owner, let rank): noteMemory(owner, rank)
     case .hostLost(let name): lose(name)
     case .exited(let end, let lastWord): exited(end, lastWord)
     case .tick: tick()
@@ -226,9 +226,9 @@ extension Supervisor {
     state = .running(watch)
   }
 
-  mutating func noteMemory() {
+  mutating func noteMemory(_ owner: MemoryLimit.Owner, _ rank: Int?) {
     guard case .running(var watch) = state else { return }
-    watch.memoryRanOut = true
+    if let rank { watch.outOfMemory.insert(rank) } else { watch.memoryRanOut = owner }
     state = .running(watch)
   }
 

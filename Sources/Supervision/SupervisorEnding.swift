@@ -6,9 +6,11 @@ import Training
 extension Supervisor {
   /// What a signal that ended a rank means; one that nobody has named may be of this machine.
   func cause(ofSignal number: Int32, _ watch: JobWatch) -> Cause {
+    guard number == SIGKILL else { return .signal(number) }
+    if let rank = watch.blamed?.rank, watch.outOfMemory.contains(rank) { return .outOfMemory(.job) }
     let host = watch.blamed.flatMap { watch.plan.host(ofRank: $0.rank) }
     let isHere = host.map { hosts[$0].isLocal } ?? true
-    return number == SIGKILL && watch.memoryRanOut && isHere ? .outOfMemory : .signal(number)
+    return isHere ? watch.memoryRanOut.map(Cause.outOfMemory) ?? .signal(number) : .signal(number)
   }
 
   /// Why a launch ended. What mpirun returns counts only as far as the ranks' own words bear it

@@ -93,10 +93,9 @@ extension Verdict {
       "stopped, but the last state could not be saved: the same command goes back to step"
         + " \(standing.savedStep)"
     case .final(let code): "a rank ended with code \(code.rawValue), which a restart would repeat"
-    case .deterministic(.outOfMemory, let times):
-      "given up: died \(times) times at the same place, as this machine's memory ran out; fewer"
-        + " ranks a host, more stages or smaller micro-batches need less; every saved checkpoint"
-        + " is intact"
+    case .deterministic(.outOfMemory(let owner), let times):
+      "given up: died \(times) times at the same place, as \(owner.spentText); fewer ranks a"
+        + " host, more stages or smaller micro-batches need less; every saved checkpoint is intact"
     case .deterministic(let cause, let times):
       "given up: died \(times) times in the same way at the same place (\(cause.text)),"
         + " which no restart heals; every saved checkpoint is intact, see logs/"

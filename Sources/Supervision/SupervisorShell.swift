@@ -206,7 +206,9 @@ extension SupervisorShell {
     drain(child)
     guard let end else { return }
     tell(words.take([], isEnd: true))
-    if let before = memoryKills, let now = MemoryKills.count(), now > before { take(.memoryRanOut) }
+    if let before = memoryKills, let now = MemoryKills.count(), now > before {
+      take(.memoryRanOut(MemoryLimit.own()?.owner ?? .machine, rank: nil))
+    }
     mpirun = nil
     openPipes = []
     let launch = supervisor.incarnation ?? 0
@@ -238,6 +240,9 @@ extension SupervisorShell {
       case .launcher(let text):
         if let ended = LauncherWords.endedRank(text) {
           take(.rankEnded(rank: ended.rank, .signal(ended.signal)))
+        }
+        if let rank = LauncherWords.taskOutOfMemory(text) {
+          take(.memoryRanOut(.job, rank: rank))
         }
         if let ended = LauncherWords.endedTask(text) {
           take(.rankEnded(rank: ended.rank, ended.end))

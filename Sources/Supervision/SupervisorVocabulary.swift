@@ -12,8 +12,9 @@ package enum SupervisorEvent: Sendable {
   case heartbeat(Heartbeat)
   /// The launcher said how a rank ended.
   case rankEnded(rank: Int, ProcessEnd)
-  /// This machine's kernel has ended a process, perhaps not one of the job, for lack of memory.
-  case memoryRanOut
+  /// A kernel has ended a process for lack of memory. Without a rank it was this machine's, and
+  /// perhaps not a rank at all.
+  case memoryRanOut(MemoryLimit.Owner, rank: Int?)
   /// mpirun said that it lost a host, by the name it has for it.
   case hostLost(name: String)
   /// mpirun ended, and rank 0 has left this word in the run directory; nil where it has not.
@@ -123,8 +124,8 @@ package enum Cause: Equatable, Hashable, Sendable {
   case hostLost
   /// A rank was ended by a signal.
   case signal(Int32)
-  /// A rank of this machine was killed, which had run out of memory.
-  case outOfMemory
+  /// A rank was killed by its machine, which had no more memory for it.
+  case outOfMemory(MemoryLimit.Owner)
   /// mpirun itself was.
   case launcherSignal(Int32)
   /// A rank gave no sign of life.
@@ -153,7 +154,7 @@ package enum Cause: Equatable, Hashable, Sendable {
     case .unexplained(let code): "the launcher ended with \(code), which no rank has explained"
     case .hostLost: "the launcher lost a host"
     case .signal(let number): "killed by \(SignalName.text(number))"
-    case .outOfMemory: "killed by SIGKILL, as memory ran out"
+    case .outOfMemory(let owner): "killed by SIGKILL, as \(owner.spentText)"
     case .launcherSignal(let number): "the launcher was killed by \(SignalName.text(number))"
     case .silent: "no sign of life"
     case .stalled: "no step finished in time"

@@ -1,3 +1,5 @@
+import Core
+
 /// What a run says about itself before its first step, so that a mistake is seen before it costs an
 /// hour.
 package struct RunDescription: Equatable, Sendable {
@@ -25,13 +27,15 @@ package struct RunDescription: Equatable, Sendable {
   package var schedule: String
   /// By stage.
   package var stages: [StageDescription]
+  /// nil where every host has the memory its ranks plan to use.
+  package var shortage: MemoryShortage?
 
   package init(
     runPath: String, resumedStep: Int?, ranks: Int, hosts: Int, lanes: Int, blasKernels: String,
     reducedProducts: String?, model: RunConfiguration.ModelGroup, parameterCount: Int,
     dataPath: String, trainingPairs: Int,
     excludedPairs: Int, validationPairs: Int, vocabularySize: Int, tokensPerStep: Int,
-    schedule: String, stages: [StageDescription]
+    schedule: String, stages: [StageDescription], shortage: MemoryShortage? = nil
   ) {
     self.runPath = runPath
     self.resumedStep = resumedStep
@@ -50,6 +54,7 @@ package struct RunDescription: Equatable, Sendable {
     self.tokensPerStep = tokensPerStep
     self.schedule = schedule
     self.stages = stages
+    self.shortage = shortage
   }
 
   /// What one stage of the pipeline holds; the only one holds the whole model.
@@ -76,6 +81,40 @@ package struct RunDescription: Equatable, Sendable {
       self.name = name
       self.byteCount = byteCount
     }
+  }
+}
+
+/// A host whose ranks plan to use more memory than they may.
+package struct MemoryShortage: Equatable, Sendable {
+  package var host: String
+  package var ranks: Int
+  package var plannedBytes: Int
+  package var limit: MemoryLimit
+
+  /// The host that lacks most; nil where none lacks any.
+  ///
+  /// - Parameters: by rank its host, the bytes it plans to use and what its host allows.
+  package init?(hosts: [String], planned: [Int], limits: [MemoryLimit?]) {
+    var found: [String: MemoryShortage] = [:]
+    for (rank, host) in hosts.enumerated() {
+      guard let limit = limits[rank] else { continue }
+      var sum = found[host] ?? MemoryShortage(host, limit)
+      sum.ranks += 1
+      sum.plannedBytes += planned[rank]
+      // Ranks that Slurm started apart may have limits of their own.
+      if limit.byteCount < sum.limit.byteCount { sum.limit = limit }
+      found[host] = sum
+    }
+    func lack(_ sum: MemoryShortage) -> Int { sum.plannedBytes - sum.limit.byteCount }
+    let worst = found.values.max { (lack($0), $1.host) < (lack($1), $0.host) }
+    guard let worst, lack(worst) > 0 else { return nil }
+    self = worst
+  }
+
+  private init(_ host: String, _ limit: MemoryLimit) {
+    self.host = host
+    self.limit = limit
+    (ranks, plannedBytes) = (0, 0)
   }
 }
 

@@ -187,12 +187,12 @@ extension Trainer {
 
   /// Tells what is about to happen. Collective.
   private func tellBeginning(_ root: String, _ resumedStep: Int?) throws(Failure) {
-    let hosts = Set(
-      try communicator.allGather(bytes: Array(communicator.hostName.utf8)).map {
-        String(decoding: $0, as: UTF8.self)
-      })
+    let hosts = try communicator.allGather(bytes: Array(communicator.hostName.utf8)).map {
+      String(decoding: $0, as: UTF8.self)
+    }
     let parts = engine.memory
     let memory = try communicator.allGather(parts.map { Double($0.byteCount) })
+    let limits = try memoryLimits()
     logger.info("rank \(communicator.rank) of \(communicator.size) on \(communicator.hostName)")
     guard let directory else { return }
     directory.events.append(
@@ -205,7 +205,7 @@ extension Trainer {
       ])
     observer.began(
       RunDescription(
-        runPath: root, resumedStep: resumedStep, ranks: communicator.size, hosts: hosts.count,
+        runPath: root, resumedStep: resumedStep, ranks: communicator.size, hosts: Set(hosts).count,
         lanes: configuration.batch.lanes, blasKernels: KernelSet.blasCore,
         reducedProducts: ReducedProducts.kernels, model: configuration.model,
         parameterCount: inputs.model.layout.count,
@@ -213,7 +213,18 @@ extension Trainer {
         excludedPairs: inputs.loader.excludedCount,
         validationPairs: inputs.validation.pairCount,
         vocabularySize: inputs.dataset.vocabularySize, tokensPerStep: configuration.batch.tokens,
-        schedule: configuration.parallel.schedule.rawValue, stages: stages(parts, memory)))
+        schedule: configuration.parallel.schedule.rawValue, stages: stages(parts, memory),
+        shortage: MemoryShortage(
+          hosts: hosts, planned: memory.map { Int($0.reduce(0, +)) }, limits: limits)))
+  }
+
+  /// What each rank's host allows, by rank. Collective.
+  private func memoryLimits() throws(Failure) -> [MemoryLimit?] {
+    let own = MemoryLimit.own()
+    let isJobs = own?.owner == .job ? 1.0 : 0
+    return try communicator.allGather(own.map { [Double($0.byteCount), isJobs] } ?? [0, 0]).map {
+      $0[0] > 0 ? MemoryLimit(byteCount: Int($0[0]), owner: $0[1] > 0 ? .job : .machine) : nil
+    }
   }
 
   private func stages(

@@ -137,6 +137,26 @@ import Training
       ])
   }
 
+  @Test func memoryThatIsTooLittleIsSaidInALineWithWhoseLimitItIs() {
+    func last(_ limit: MemoryLimit?) -> String? {
+      var run = description([.init(layers: "", memory: [.init("weights", 60_000_000)])])
+      run.shortage = MemoryShortage(
+        hosts: ["n1", "n1"], planned: [60_000_000, 60_000_000], limits: [limit, limit])
+      return StartBanner.lines(run).last
+    }
+    #expect(
+      last(MemoryLimit(byteCount: 80_000_000, owner: .job))
+        == "  memory  too little: 2 ranks on n1 will need 120 MB and more, the job's memory limit"
+        + " is 80.0 MB")
+    #expect(
+      last(MemoryLimit(byteCount: 119_000_000, owner: .machine))
+        == "  memory  too little: 2 ranks on n1 will need 120 MB and more, this machine's memory"
+        + " is 119 MB")
+    for limit in [nil, MemoryLimit(byteCount: 120_000_000, owner: .job)] {
+      #expect(last(limit) == "  memory  60.0 MB a rank: weights 60.0 MB")
+    }
+  }
+
   @Test func stagesAreATable() {
     let run = description([
       .init(

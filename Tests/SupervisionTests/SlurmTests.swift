@@ -23,6 +23,9 @@ import Testing
     ] {
       #expect(LauncherWords.endedTask(line) == nil, "\(line)")
     }
+    #expect(LauncherWords.taskOutOfMemory("srun: error: n1: tasks 4-5: Out Of Memory") == 4)
+    #expect(LauncherWords.taskOutOfMemory("srun: error: n1: task 4: Killed") == nil)
+    #expect(LauncherWords.taskOutOfMemory("Out Of Memory") == nil)
     #expect(LauncherWords.failedNode("srun: error: Node failure on n2") == "n2")
     #expect(LauncherWords.failedNode("srun: error: Node failure") == nil)
   }

@@ -46,25 +46,35 @@ import Training
   }
 
   @Test func aRankThatRanOutOfMemoryIsToldFromOneThatWasKilled() throws {
-    func cause(of rank: Int, memoryRanOut: Bool) throws -> Cause {
+    func cause(of rank: Int, _ events: SupervisorEvent...) throws -> Cause {
       var bench = Bench([
         JobHost(name: "localhost", slots: 1), JobHost(name: "elsewhere", slots: 1),
       ])
       _ = bench.begin()
       _ = bench.reaped()
       bench.train(2)
-      if memoryRanOut { #expect(bench.take(.memoryRanOut).isEmpty) }
+      for event in events { #expect(bench.take(event).isEmpty) }
       _ = bench.take(.rankEnded(rank: rank, .signal(9)))
       return try #require(deaths(bench.exit(.exit(137))).first).cause
     }
-    #expect(try cause(of: 0, memoryRanOut: true) == .outOfMemory)
-    #expect(try cause(of: 0, memoryRanOut: false) == .signal(9))
-    // Of another machine's memory this one knows nothing.
-    #expect(try cause(of: 1, memoryRanOut: true) == .signal(9))
+    let here = SupervisorEvent.memoryRanOut(.machine, rank: nil)
+    #expect(try cause(of: 0, here) == .outOfMemory(.machine))
+    #expect(try cause(of: 0, .memoryRanOut(.job, rank: nil)) == .outOfMemory(.job))
+    #expect(try cause(of: 0) == .signal(9))
+    // Of another machine's memory this one knows nothing, unless Slurm tells.
+    #expect(try cause(of: 1, here) == .signal(9))
+    #expect(try cause(of: 1, .memoryRanOut(.job, rank: 1)) == .outOfMemory(.job))
+    #expect(try cause(of: 1, .memoryRanOut(.job, rank: 0)) == .signal(9))
 
-    #expect(MemoryKills.count(in: "nr_free_pages 7\noom_kill 3\noom_kill_x 4\n") == 3)
-    #expect(MemoryKills.count(in: "nr_free_pages 7\n") == nil)
-    #expect(MemoryKills.count(in: "") == nil)
+    for (owner, words) in [
+      (MemoryLimit.Owner.job, "the job's memory limit was reached"),
+      (.machine, "this machine's memory ran out"),
+    ] {
+      #expect(Cause.outOfMemory(owner).text == "killed by SIGKILL, as \(words)")
+      let verdict = Verdict(
+        .deterministic(.outOfMemory(owner), times: 3), exitCode: .internal)
+      #expect(verdict.text.contains(words))
+    }
   }
 
   @Test func aSilentRankIsFoundWithinFiveSeconds() throws {

@@ -37,9 +37,10 @@ enum Program {
   ]
 
   private static let cluster = repository + "/Tests/Cluster/cluster"
+  static let slurm = repository + "/Tests/Cluster/slurm/slurm"
 
   /// What passes signals on to ranks.
-  fileprivate static let launchers = ["mpirun", cluster]
+  fileprivate static let launchers = ["mpirun", cluster, slurm]
 
   static let repository = URL(fileURLWithPath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
@@ -166,7 +167,7 @@ final class Job {
 }
 
 /// A folder of one test; with it go the files and the processes that name it.
-final class Scratch {
+final class Scratch: Sendable {
   let path: String
 
   /// - Parameter folder: where it is made; by default where temporary files are.

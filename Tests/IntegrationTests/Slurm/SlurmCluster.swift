@@ -3,14 +3,13 @@ import Testing
 
 /// Real Slurm on nodes n1, n2, ..., of `Tests/Cluster/slurm/slurm`; brought up once for all tests
 /// of this process, and gone with it.
-final class SlurmCluster {
+final class SlurmCluster: Sendable {
   /// `launch/test` asks for it: "1" for the tests of every change, "all" for every combination.
   static let wanted = ProcessInfo.processInfo.environment["LOCKSTEP_CLUSTER"] ?? ""
 
   /// Three for jobs, and one that is spare to all of them.
   static let nodeCount = wanted == "all" ? 4 : 3
 
-  private static let script = Program.repository + "/Tests/Cluster/slurm/slurm"
   private static let skipped: Int32 = 77
   private nonisolated(unsafe) static var owner: SlurmCluster?
 
@@ -51,17 +50,26 @@ final class SlurmCluster {
     share = folder + "/share"
     clone = share + "/lockstep"
     data = share + "/data"
-    let outcome = try Job(
-      [Self.script, folder, "up", String(Self.nodeCount), String(getpid())], in: scratch
-    ).outcome()
-    if outcome.exitCode == Self.skipped {
-      throw Absent(reason: outcome.errorLines.last ?? "")
+    do {
+      try start()
+      try fill()
+    } catch {
+      end()
+      throw error
     }
-    try #require(outcome.exitCode == 0, "\(outcome.error)")
-    try fill()
   }
 
-  deinit { _ = try? Job([Self.script, folder, "down"], in: scratch).outcome() }
+  deinit { end() }
+
+  private func end() { _ = try? Job([Program.slurm, folder, "down"], in: scratch).outcome() }
+
+  private func start() throws {
+    let outcome = try Job(
+      [Program.slurm, folder, "up", String(Self.nodeCount), String(getpid())], in: scratch
+    ).outcome()
+    if outcome.exitCode == Self.skipped { throw Absent(reason: outcome.errorLines.last ?? "") }
+    try #require(outcome.exitCode == 0, "\(outcome.error)")
+  }
 
   private func fill() throws {
     let files = FileManager.default
@@ -86,7 +94,7 @@ final class SlurmCluster {
 
   @discardableResult
   func control(_ words: String...) throws -> String {
-    let outcome = try Job([Self.script, folder] + words, in: scratch).outcome()
+    let outcome = try Job([Program.slurm, folder] + words, in: scratch).outcome()
     try #require(outcome.exitCode == 0, "\(words): \(outcome.error)")
     return outcome.output
   }
@@ -94,14 +102,14 @@ final class SlurmCluster {
   /// Runs a command on the head as the nodes' user, in the clone.
   func user(_ words: [String]) throws -> Outcome {
     try Job(
-      [Self.script, folder, "user", "env", "-C", clone] + words, in: scratch
+      [Program.slurm, folder, "user", "env", "-C", clone] + words, in: scratch
     ).outcome()
   }
 
   /// As the administrator, who may do all.
   @discardableResult
   func administrator(_ words: String...) throws -> Outcome {
-    try Job([Self.script, folder, "on", "head"] + words, in: scratch).outcome()
+    try Job([Program.slurm, folder, "on", "head"] + words, in: scratch).outcome()
   }
 
   /// Ends what a test has left, and waits until all nodes are there for the next.
@@ -152,8 +160,8 @@ struct SlurmJob {
   func facts() throws -> [String: String] {
     let text = try cluster.user(["scontrol", "show", "job", "--oneliner", number]).output
     let pairs = text.split(separator: " ").compactMap { word -> (String, String)? in
-      guard let place = word.firstIndex(of: "=") else { return nil }
-      return (String(word[..<place]), String(word[word.index(after: place)...]))
+      let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      return parts.count == 2 ? (String(parts[0]), String(parts[1])) : nil
     }
     return Dictionary(pairs) { first, _ in first }
   }

@@ -160,7 +160,8 @@ struct SlurmEnd {
       SlurmEnd(
         launch: Int(try TinyRun.number("incarnation", in: line)), at: try moment(line),
         code: Int(try TinyRun.number("exit_code", in: line)), reason: try text("reason", line),
-        savedStep: (try? TinyRun.number("saved_step", in: line)).map { Int($0) })
+        savedStep: line.contains("\"saved_step\":null")
+          ? nil : Int(try TinyRun.number("saved_step", in: line)))
     }
   }
 

@@ -7,6 +7,10 @@ let march = Context.environment["LOCKSTEP_MARCH"] ?? "native"
 
 let kernelSettings: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-march=\(march)"])]
 
+// Nodes have no Swift: the program carries Swift's runtime and Foundation. The compiler must know,
+// too, because its object files name the libraries they need.
+let staticRuntime = ["-static-stdlib"]
+
 let package = Package(
   name: "lockstep",
   products: [.executable(name: "lockstep", targets: ["lockstep"])],
@@ -74,14 +78,15 @@ let package = Package(
         "Core", "Tensors", "HDF5", "Messaging", "Layers", "Models", "Optimizers", "Datasets",
         "Checkpoints", "Parallelism", "Decoding", "Training", "Supervision", "Reporting",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
-      ]),
+      ],
+      swiftSettings: [.unsafeFlags(staticRuntime)], linkerSettings: [.unsafeFlags(staticRuntime)]),
 
+    // Some start the program, which a build of the tests builds, too. None depends on it: all tests
+    // would be linked as the program is, and they need the shared runtime that XCTest uses.
     .testTarget(name: "CoreTests", dependencies: ["Core"]),
     .testTarget(name: "TensorsTests", dependencies: ["Core", "Tensors"]),
-    // The program beside the tests is what looks into files.
     .testTarget(
-      name: "HDF5Tests",
-      dependencies: ["Core", "CHDF5", "HDF5", "ConfinementProbe", "lockstep"]),
+      name: "HDF5Tests", dependencies: ["Core", "CHDF5", "HDF5", "ConfinementProbe"]),
     .testTarget(
       name: "MessagingTests", dependencies: ["Core", "Tensors", "Messaging", "MessagingProbe"]),
     .testTarget(name: "LayersTests", dependencies: ["Core", "Tensors", "Layers"]),
@@ -89,12 +94,12 @@ let package = Package(
       name: "ModelsTests", dependencies: ["Core", "Tensors", "Layers", "Models"],
       resources: [.copy("Resources")]),
     .testTarget(name: "OptimizersTests", dependencies: ["Core", "Tensors", "Optimizers"]),
-    .testTarget(name: "DatasetsTests", dependencies: ["Core", "Datasets", "lockstep"]),
+    .testTarget(name: "DatasetsTests", dependencies: ["Core", "Datasets"]),
     .testTarget(
       name: "CheckpointsTests",
       dependencies: [
         "Core", "Tensors", "HDF5", "Messaging", "Layers", "Models", "Checkpoints",
-        "CheckpointProbe", "lockstep",
+        "CheckpointProbe",
       ]),
     .testTarget(
       name: "ParallelismTests",
@@ -112,7 +117,7 @@ let package = Package(
     // Starts the program itself, alone and under mpirun.
     .testTarget(
       name: "IntegrationTests",
-      dependencies: ["Core", "Tensors", "HDF5", "Datasets", "Layers", "Checkpoints", "lockstep"]),
+      dependencies: ["Core", "Tensors", "HDF5", "Datasets", "Layers", "Checkpoints"]),
     .testTarget(name: "StyleTests"),
   ],
   swiftLanguageModes: [.v6]

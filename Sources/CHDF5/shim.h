@@ -1,5 +1,12 @@
 #pragma once
+// Where 1.12 and later have several functions of one name, those of 1.10 are meant.
+#define H5_USE_110_API
 #include <hdf5.h>
+// Where 1.14 keeps what drivers and kinds of links are made of.
+#if H5_VERSION_GE(1, 13, 0)
+#include <H5FDdevelop.h>
+#include <H5Ldevelop.h>
+#endif
 
 // HDF5's constants are macros that initialise the library when they are evaluated, so they do not
 // import into Swift; these functions do.
@@ -38,3 +45,22 @@ typedef struct {
   int descriptor;
 } lockstep_descriptor_file;
 
+// From 1.12 on these names are macros for one version of several.
+typedef H5O_info_t lockstep_object_info;
+typedef H5L_class_t lockstep_link_class;
+static inline herr_t lockstep_iterate_links(
+    hid_t location, const char *group, H5L_iterate_t visit, void *context) {
+  return H5Literate_by_name(
+      location, group, H5_INDEX_NAME, H5_ITER_INC, NULL, visit, context, H5P_DEFAULT);
+}
+
+// From 1.14 on a driver's table says for which libhdf5 it was made, and which driver it is: a
+// number of those that are free for everybody's own use.
+static inline void lockstep_number_driver(H5FD_class_t *table) {
+#ifdef H5FD_CLASS_VERSION
+  table->version = H5FD_CLASS_VERSION;
+  table->value = H5_VFD_RESERVED;
+#else
+  (void)table;
+#endif
+}

@@ -44,7 +44,7 @@ enum Library {
     let isReady = enter()
     defer { lock.unlock() }
     guard isReady else {
-      throw Failure(.internal, "libhdf5 cannot be initialised; reinstall the package libhdf5-103")
+      throw Failure(.internal, "libhdf5 cannot be initialised; reinstall it")
     }
     let code = call()
     guard code < 0 else { return code }

@@ -27,17 +27,17 @@ extension File {
     let file = handle.id
     try Library.check(
       "list the group", place(group), .badData,
-      H5Literate_by_name(
-        file, group, H5_INDEX_NAME, H5_ITER_INC, nil,
+      lockstep_iterate_links(
+        file, group,
         { _, name, information, context in
           NameCollector.add(
             name, linkType: information?.pointee.type ?? H5L_TYPE_ERROR, to: context)
-        }, collector.context, lockstep_default()))
+        }, collector.context))
     return collector
   }
 
-  func information(_ object: String) throws(Failure) -> H5O_info_t {
-    var information = H5O_info_t()
+  func information(_ object: String) throws(Failure) -> lockstep_object_info {
+    var information = lockstep_object_info()
     let file = handle.id
     try Library.check(
       "look at the object", place(object), .badData,

@@ -234,7 +234,7 @@ enum HostileFiles {
     Idea(
       name: "link into another file",
       make: { file, folder in
-        var kind = H5L_class_t()
+        var kind = lockstep_link_class()
         kind.version = 1
         kind.id = H5L_type_t(rawValue: 77)
         kind.trav_func = { _, _, _, _, _, _ in -1 }

@@ -12,6 +12,7 @@ enum DescriptorDriver {
   /// Registers the driver; the file's "name" is the number of its descriptor.
   static func register(_ place: Library.Place) throws(Failure) -> hid_t {
     var table = H5FD_class_t()
+    lockstep_number_driver(&table)
     // libhdf5 keeps a copy of the table but not of this text.
     let name = strdup("lockstep_descriptor")
     table.name = UnsafePointer(name)

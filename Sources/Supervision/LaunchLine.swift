@@ -11,10 +11,13 @@ package struct Launcher: Equatable, Sendable {
   package var kind: Kind
   /// Absolute path.
   package var path: String
+  /// The OpenMPI an mpirun is of; nothing depends on it where srun starts the ranks.
+  package var version: OpenMPIVersion
 
-  package init(_ kind: Kind, path: String) {
+  package init(_ kind: Kind, path: String, version: OpenMPIVersion = .oldest) {
     self.kind = kind
     self.path = path
+    self.version = version
   }
 }
 
@@ -55,7 +58,10 @@ package struct LaunchLine: Equatable, Sendable {
     ) {
       self.launcher = launcher
       self.program = program
-      self.hosts = hosts
+      // mpirun counts ranks from its own host on, wherever that stands in a list.
+      self.hosts =
+        launcher.kind == .mpirun
+        ? hosts.filter(\.isLocal) + hosts.filter { !$0.isLocal } : hosts
       self.namedSlots = namedSlots
       self.agent = agent
       self.policy = policy
@@ -97,13 +103,14 @@ package struct LaunchLine: Equatable, Sendable {
         job, used: used, isCrowded: isCrowded, yields: yields, launch)
       return
     }
+    let version = job.launcher.version
     // Only a file takes the names of users, or thousands of hosts: Linux limits a word.
     let isLong = used.reduce(0) { $0 + $1.0.name.utf8.count + 7 } > 100_000
     file =
       isLong || used.contains { $0.0.login != nil }
       ? File(
         path: job.temporaryFolder + "/hosts",
-        text: used.map { "\($0.0.address) slots=\($0.1)\n" }.joined()) : nil
+        text: used.map { "\(version.address(of: $0.0)) slots=\($0.1)\n" }.joined()) : nil
     var environment = Self.common(job, launch)
     let forRanks = environment.keys.filter { job.passed.isForRanks($0) }.sorted()
     environment["TMPDIR"] = job.temporaryFolder
@@ -116,12 +123,10 @@ package struct LaunchLine: Equatable, Sendable {
     if job.namedSlots != nil, let file {
       words += ["--hostfile", file.path]
     } else if job.namedSlots != nil {
-      words += ["--host", used.map { "\($0.0.name):\($0.1)" }.joined(separator: ",")]
+      let list = used.map { "\(version.address(of: $0.0)):\($0.1)" }
+      words += ["--host", list.joined(separator: ",")]
     }
-    if isCrowded { words.append("--oversubscribe") }
-    // Slot by slot: rank numbers then go host after host.
-    words += ["--map-by", "slot", "--bind-to", "none"]
-    var parameters = Self.parameters(job, isRemote: isRemote, yields: yields)
+    words += version.placement(isCrowded: isCrowded)
     if isRemote {
       for name in Self.launcherOnly where job.environment[name] != nil {
         environment[name] = job.environment[name]
@@ -129,9 +134,8 @@ package struct LaunchLine: Equatable, Sendable {
         words += ["-x", "\(name)="]
       }
     }
-    // On the command line of every daemon mpirun starts: what a leftover is known by.
-    if let launch { parameters.append(("lockstep_job", launch.job)) }
-    words += parameters.flatMap { ["--mca", $0.0, $0.1] }
+    words += version.parameters(
+      job, isRemote: isRemote, yields: yields, marker: launch?.job)
     words += forRanks.flatMap { ["-x", $0] }
     arguments = words + job.program
     self.environment = environment
@@ -149,29 +153,6 @@ package struct LaunchLine: Equatable, Sendable {
     environment.merge(["HWLOC_COMPONENTS": "-opencl"]) { asked, _ in asked }
     if let launch { environment.merge(launch.environment) { $1 } }
     return environment
-  }
-
-  private static func parameters(
-    _ job: Job, isRemote: Bool, yields: Bool
-  ) -> [(String, String)] {
-    // A daemon that is cut off is missed at about the time its ranks are.
-    let (idle, probe) = job.policy.keepAliveSeconds
-    var result = [
-      ("oob_tcp_keepalive_time", "\(idle)"), ("oob_tcp_keepalive_intvl", "\(probe)"),
-      ("oob_tcp_keepalive_probes", "2"), ("odls_base_sigkill_timeout", "0"),
-      ("orte_startup_timeout", "\(Int(job.policy.startSeconds.rounded(.up)))"),
-    ]
-    if yields { result.append(("mpi_yield_when_idle", "1")) }
-    if isRemote, case .shell(let agent) = job.agent {
-      result.append(("plm_rsh_agent", agent.joined(separator: " ")))
-    }
-    if let folder = job.sharedMemoryFolder, !isRemote {
-      for name in ["btl_vader_backing_directory", "osc_sm_backing_directory"]
-      where job.environment["OMPI_MCA_" + name] == nil {
-        result.append((name, folder))
-      }
-    }
-    return result
   }
 
   /// The line as a person could type it.

@@ -83,7 +83,7 @@ package struct Supervisor: Sendable {
     case .heartbeat(let beat): hear(beat)
     case .rankEnded(let rank, let end): blame(rank, end)
     case .memoryRanOut(let owner, let rank): noteMemory(owner, rank)
-    case .hostLost(let name): lose(name)
+    case .hostLost(let name, let daemon): lose(name, daemon: daemon)
     case .exited(let end, let lastWord): exited(end, lastWord)
     case .tick: tick()
     case .signal(.stop(let origin)): stop(origin)
@@ -232,9 +232,14 @@ extension Supervisor {
     state = .running(watch)
   }
 
-  mutating func lose(_ name: String) {
+  /// A host that was named by its address is known by its daemon: mpirun starts one on each other
+  /// host of the launch, in their order.
+  mutating func lose(_ name: String, daemon: Int?) {
     guard case .running(var watch) = state, watch.lostHost == nil else { return }
-    watch.lostHost = hosts.firstIndex { HostName.areOne($0.name, name) }
+    let others = hosts.indices.filter { watch.plan.ranksByHost[$0] > 0 && !hosts[$0].isLocal }
+    watch.lostHost =
+      hosts.firstIndex { HostName.areOne($0.name, name) }
+      ?? daemon.flatMap { others.indices.contains($0 - 1) ? others[$0 - 1] : nil }
     state = .running(watch)
   }
 

@@ -247,8 +247,10 @@ extension SupervisorShell {
         if let ended = LauncherWords.endedTask(text) {
           take(.rankEnded(rank: ended.rank, ended.end))
         }
-        if let host = LauncherWords.failedNode(text) { take(.hostLost(name: host)) }
-        if let host = LauncherWords.lostHost(text) { take(.hostLost(name: host)) }
+        if let host = LauncherWords.failedNode(text) { take(.hostLost(name: host, daemon: nil)) }
+        if let host = LauncherWords.lostHost(text) {
+          take(.hostLost(name: host.name, daemon: host.daemon))
+        }
         if notices.count < 40, !text.allSatisfy({ $0 == "-" }), !text.isEmpty {
           notices.append(text)
         }

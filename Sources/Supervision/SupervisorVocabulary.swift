@@ -15,8 +15,9 @@ package enum SupervisorEvent: Sendable {
   /// A kernel has ended a process for lack of memory. Without a rank it was this machine's, and
   /// perhaps not a rank at all.
   case memoryRanOut(MemoryLimit.Owner, rank: Int?)
-  /// mpirun said that it lost a host, by the name it has for it.
-  case hostLost(name: String)
+  /// The launcher said that it lost a host, by the name it has for it; mpirun also says which of
+  /// its daemons was there.
+  case hostLost(name: String, daemon: Int?)
   /// mpirun ended, and rank 0 has left this word in the run directory; nil where it has not.
   case exited(ProcessEnd, lastWord: LastWord?)
   case tick

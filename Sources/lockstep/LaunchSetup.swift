@@ -124,16 +124,20 @@ enum LauncherChoice: String, ExpressibleByArgument, CaseIterable {
       if let srun, Slurm.hasPMIx(srun: srun, environment: environment) {
         return Launcher(.srun, path: srun)
       }
-      return try Self.mpirun(path: path)
-    case .mpirun: return try Self.mpirun(path: path)
+      return try Self.mpirun(path: path, environment: environment)
+    case .mpirun: return try Self.mpirun(path: path, environment: environment)
     }
   }
 
-  private static func mpirun(path: String) throws(Failure) -> Launcher {
+  private static func mpirun(
+    path: String, environment: [String: String]
+  ) throws(Failure) -> Launcher {
     guard let found = SpawnedProcess.find("mpirun", path: path) else {
       throw Failure(.unavailable, "mpirun: not on PATH; install OpenMPI (package openmpi-bin)")
     }
-    return Launcher(.mpirun, path: found)
+    return Launcher(
+      .mpirun, path: found,
+      version: try OpenMPIVersion.of(mpirun: found, environment: environment))
   }
 
   private static let secureShell =

@@ -70,7 +70,7 @@ import Testing
       _ = bench.begin()
       _ = bench.reaped()
       bench.train(4)
-      _ = bench.take(.hostLost(name: "b"))
+      _ = bench.take(.hostLost(name: "b", daemon: nil))
       #expect(cause(bench.exit(.exit(code))) == .hostLost)
     }
   }
@@ -170,7 +170,7 @@ import Testing
     _ = bench.begin()
     #expect(bench.reaped() == [.launch(LaunchPlan(ranksByHost: [2, 2, 0]))])
     bench.train(3, ranks: 4)
-    _ = bench.take(.hostLost(name: "b"))
+    _ = bench.take(.hostLost(name: "b", daemon: nil))
     _ = bench.exit(.exit(205))
     _ = bench.reaped(without: [1])
     let actions = bench.wait(3)

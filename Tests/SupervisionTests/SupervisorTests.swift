@@ -406,7 +406,7 @@ import Training
     _ = bench.begin()
     _ = bench.reaped()
     bench.train(3)
-    _ = bench.take(.hostLost(name: "b"))
+    _ = bench.take(.hostLost(name: "b", daemon: nil))
     let death = try #require(deaths(bench.exit(.exit(205))).first)
     #expect(death.host == 1 && death.rank == nil)
     #expect(

@@ -92,7 +92,8 @@ package enum Pulse {
     let words = bytes[..<count].split(separator: 0)
       .map { String(decoding: $0, as: UTF8.self) }
     let program = words.first?.split(separator: "/").last
-    return program == "orted" && words.contains(job)
+    // OpenMPI 4's and 5's.
+    return ["orted", "prted"].contains(program) && words.contains(job)
   }
 
   /// Tells at once where the rank stands: it is about to leave, and with which code. Success means

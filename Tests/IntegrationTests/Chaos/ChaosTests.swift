@@ -137,21 +137,22 @@ import Testing
     private func disturb(_ job: Job) throws {
       switch trial.victim {
       case .rank: break
-      case .mpirun: kill(try process("mpirun", among: scratch.processes), SIGKILL)
+      case .mpirun: kill(try process(["mpirun", "prterun"], among: scratch.processes), SIGKILL)
       case .supervisor: job.send(SIGKILL)
       case .daemon:
-        kill(try process("orted", among: #require(hosts).processes(on: 1)), SIGKILL)
+        let processes = try #require(hosts).processes(on: 1)
+        kill(try process(["orted", "prted"], among: processes), SIGKILL)
       case .host:
         for process in try #require(hosts).processes(on: 1) { kill(process, SIGKILL) }
       case .link: try #require(hosts).cutLink(of: 1)
       }
     }
 
-    private func process(_ program: String, among processes: [Int32]) throws -> Int32 {
+    private func process(_ programs: [Substring], among processes: [Int32]) throws -> Int32 {
       try #require(
         processes.first { process in
           let words = Scratch.commandLine(of: process).split(separator: "\0")
-          return words.first?.split(separator: "/").last.map { $0 == program } == true
+          return words.first?.split(separator: "/").last.map(programs.contains) == true
         }, "\(trial)")
     }
   }

@@ -8,13 +8,17 @@ final class Hosts {
   /// Ranks of each: 2,1.
   let layout: String
   private let options: [String]
+  private let isOfOpenMPI5: Bool
   private let name = "lockstep-it-\(UUID().uuidString)"
   private let scratch: Scratch
 
-  /// - Parameter rate: what a link carries in each direction, as tc says it; nil for all it can.
-  init(_ layout: String, rate: String? = nil, in scratch: Scratch) {
+  /// - Parameters:
+  ///   - rate: what a link carries in each direction, as tc says it; nil for all it can.
+  ///   - openMPI5: whether they have OpenMPI 5, whatever this machine has.
+  init(_ layout: String, rate: String? = nil, openMPI5: Bool = false, in scratch: Scratch) {
     self.layout = layout
     self.scratch = scratch
+    isOfOpenMPI5 = openMPI5
     options = ["--name", name, "--on-first-host"] + (rate.map { ["--rate", $0] } ?? [])
   }
 
@@ -39,7 +43,10 @@ final class Hosts {
 
   /// Runs a program on the first host.
   func start(_ command: [String], environment: [String: String] = [:]) throws -> Job {
-    let cluster = [Self.script] + options + [layout, "--"]
+    let userland =
+      isOfOpenMPI5
+      ? [OpenMPI5.script, "--libraries-of", try #require(Program.path)] : []
+    let cluster = userland + [Self.script] + options + [layout, "--"]
     // Two cores have to do for all hosts.
     let yielding = ["OMPI_MCA_mpi_yield_when_idle": "1"].merging(environment) { $1 }
     return try Job(cluster + command, environment: yielding, in: scratch)

@@ -33,7 +33,8 @@ enum Program {
   }
 
   private static let mpirun = [
-    "mpirun", "-q", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
+    "mpirun", "--mca", "orte_execute_quiet", "1", "--oversubscribe", "--bind-to", "none",
+    "--mca", "mpi_yield_when_idle", "1",
   ]
 
   private static let cluster = repository + "/Tests/Cluster/cluster"

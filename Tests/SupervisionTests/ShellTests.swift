@@ -96,7 +96,7 @@ private let job = String(repeating: "0123abcd", count: 4)
     #expect(LauncherWords.endedRank(notice)?.signal == 9)
     #expect(LauncherWords.endedRank("process rank one") == nil)
     let daemon = "  Remote daemon: [[18540,0],1] on node 10.0.0.2"
-    #expect(LauncherWords.lostHost(daemon) == "10.0.0.2")
+    #expect(LauncherWords.lostHost(daemon)?.name == "10.0.0.2")
     #expect(LauncherWords.lostHost("  HNP daemon   : [[18540,0],0] on node a") == nil)
   }
 }

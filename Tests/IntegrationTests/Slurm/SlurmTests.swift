@@ -2,8 +2,8 @@ import Core
 import Foundation
 import Testing
 
-/// Under real Slurm a job that ends in any way saves what can be saved, says what is true of it, and
-/// the run comes to the bytes of an undisturbed one.
+/// Under real Slurm a job that ends in any way saves what can be saved, says what is true of it,
+/// and the run comes to the bytes of an undisturbed one.
 ///
 /// `launch/test --cluster` runs these, `launch/test --all` `SlurmMatrixTests` as well.
 @Suite(

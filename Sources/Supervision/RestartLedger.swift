@@ -30,12 +30,17 @@ struct RestartLedger: Sendable {
     total += 1
     let isSame =
       last.map { before in
-        before.cause == death.cause && before.rank == death.rank
+        before.cause == death.cause && Self.isSamePlace(before, death)
           && (before.step == nil) == (death.step == nil)
           && abs((before.step ?? 0) - (death.step ?? 0)) <= resolution
       } ?? false
     identical = isSame && identical > 0 ? identical + 1 : 1
     last = death
+  }
+
+  /// Which of a host's ranks the kernel ends where a job's limit is reached is chance.
+  private static func isSamePlace(_ a: Death, _ b: Death) -> Bool {
+    a.cause == .outOfMemory(.job) ? a.host == b.host : a.rank == b.rank
   }
 
   /// Nil when another try is worth it.

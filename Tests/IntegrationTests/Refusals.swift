@@ -94,7 +94,7 @@ extension Outcome {
   @Test func tasksThatCannotFindEachOtherAreRefusedOnce() throws {
     let scratch = try Scratch()
     let train = try TinyRun(in: scratch).command()
-    let bench = try Program.command(["bench", "exchange", "--to", "4"])
+    let bench = try Program.command(["bench", "exchange"])
     for command in [train, bench] {
       for (rank, words) in [("0", ["Slurm started 3 tasks", "srun --mpi=pmix"]), ("2", [])] {
         let job = try Job(

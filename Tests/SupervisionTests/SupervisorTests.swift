@@ -77,6 +77,29 @@ import Training
     }
   }
 
+  /// The kernel takes one rank or another.
+  @Test(arguments: [MemoryLimit.Owner.job, .machine])
+  func threeTimesTooLittleMemoryOfTheJobAreEnough(owner: MemoryLimit.Owner) {
+    var bench = Bench()
+    _ = bench.begin()
+    var end: Verdict?
+    for incarnation in 1...3 {
+      bench.train(1, incarnation: incarnation)
+      _ = bench.take(.memoryRanOut(owner, rank: nil))
+      _ = bench.take(.rankEnded(rank: incarnation % 2, .signal(9)))
+      _ = bench.exit(.exit(137))
+      end = verdict(bench.reaped())
+      guard incarnation < 3 else { break }
+      let isLaunched = bench.untilLaunch()
+      #expect(end == nil && isLaunched)
+    }
+    // Memory of a machine may be taken by others for a while.
+    #expect(
+      end
+        == (owner == .job
+          ? Verdict(.deterministic(.outOfMemory(.job), times: 3), exitCode: .internal) : nil))
+  }
+
   @Test func aSilentRankIsFoundWithinFiveSeconds() throws {
     var bench = Bench()
     _ = bench.begin()

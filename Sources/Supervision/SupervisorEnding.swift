@@ -30,7 +30,10 @@ extension Supervisor {
     case .exit(let code) where 129...192 ~= code: return cause(ofSignal: code - 128, watch)
     case .exit(let code):
       let means = ExitCode(rawValue: code)?.isFinal ?? false
-      return means || code == 0 ? .unexplained(code) : .exit(code)
+      if means || code == 0 { return .unexplained(code) }
+      // srun ends with 1 where memory ran out: what it has said of the rank says more.
+      if case .signal(let number)? = watch.blamed?.end { return cause(ofSignal: number, watch) }
+      return .exit(code)
     }
   }
 

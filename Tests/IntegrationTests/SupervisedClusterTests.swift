@@ -32,8 +32,12 @@ struct SupervisedClusterTests {
     try TinyRun(Self.settings, steps: Self.steps, in: scratch)
   }
 
-  private func start(_ run: TinyRun, minimumRanks: Int = 3, byName: Bool = false) throws -> Job {
-    try hosts.start(command(run, minimumRanks: minimumRanks, byName: byName))
+  private func start(
+    _ run: TinyRun, minimumRanks: Int = 3, byName: Bool = false, faults: String = ""
+  ) throws -> Job {
+    try hosts.start(
+      command(run, minimumRanks: minimumRanks, byName: byName),
+      environment: ["LOCKSTEP_FAULT": faults])
   }
 
   private func command(
@@ -164,7 +168,8 @@ struct SupervisedClusterTests {
   /// mpirun cannot end what its daemon does not: the supervisor asks the host itself.
   @Test func aFrozenDaemonIsEndedFromAfar() throws {
     let run = try run()
-    let job = try start(run)
+    // Its ranks go on, and might be at the end before they are missed.
+    let job = try start(run, faults: "forward:399:0:stop@1")
     try run.waitForStep(50, of: job)
     let stale = [try rank(on: 1), try daemon(on: 1)]
     kill(stale[1], SIGSTOP)

@@ -90,7 +90,8 @@ import Testing
     let run = try run()
     let outcome = try run.train(.supervised(3))
     #expect(outcome.exitCode == 0, "\(outcome.error)")
-    #expect(outcome.error == "")
+    // On a machine of few cores it is told that ranks share them, and nothing else.
+    #expect(outcome.errorLines.filter { !$0.hasSuffix("they share cores") } == [])
     #expect(!outcome.output.contains("\u{1e}"))
     #expect(run.supervisorLines("death") == [])
     try expectUninterrupted(run)

@@ -10,7 +10,7 @@ import Testing
   .enabled(if: !SlurmCluster.wanted.isEmpty, "openmpi5: only with launch/test --cluster or --all"),
   .enabled(
     if: SlurmCluster.wanted.isEmpty || OpenMPI5.isRequired || OpenMPI5.problem == nil,
-    "openmpi5: none here"))
+    OpenMPI5.absence))
 struct OpenMPI5Tests {
   private static let steps = 400
   private static let settings = ["checkpoint.every=20", "evaluation.every=100"]
@@ -97,4 +97,8 @@ enum OpenMPI5 {
     FileHandle.standardError.write(Data(outcome.error.utf8))
     return outcome.exitCode == skipped ? outcome.errorLines.last ?? "" : nil
   }()
+
+  /// The same for who skips the tests; made for nothing else than them.
+  static let absence: Comment =
+    SlurmCluster.wanted.isEmpty ? "" : "openmpi5: \(problem ?? "there is one")"
 }

@@ -39,7 +39,7 @@ package enum Requeue {
   package static func run(
     paths: RunPaths, savedStep: Int, environment: [String: String]
   ) -> String {
-    guard let job = environment["SLURM_JOB_ID"] else {
+    guard let job = Slurm.name(environment) else {
       return "not queued again: this is no job of Slurm"
     }
     let file = paths.root + "/requeues"

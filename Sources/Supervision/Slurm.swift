@@ -27,6 +27,17 @@ package enum Slurm {
       .contains { $0.hasPrefix("pmix") }
   }
 
+  /// What Slurm's commands call the job whose variables this process has; nil where it has none.
+  ///
+  /// A task of an array is named by the array: the number of the task that was started last is the
+  /// array's own, by which Slurm means all tasks.
+  package static func name(_ environment: [String: String]) -> String? {
+    guard let array = environment["SLURM_ARRAY_JOB_ID"],
+      let task = environment["SLURM_ARRAY_TASK_ID"]
+    else { return environment["SLURM_JOB_ID"] }
+    return "\(array)_\(task)"
+  }
+
   /// The job whose variables this process has; nil where it has none.
   ///
   /// They may be of a job that is over: a shell keeps them. Slurm is asked; where it does not
@@ -34,7 +45,7 @@ package enum Slurm {
   package static func job(
     _ environment: [String: String], squeue: String?, now: Date = .now
   ) -> SlurmJob? {
-    guard let id = environment["SLURM_JOB_ID"] else { return nil }
+    guard environment["SLURM_JOB_ID"] != nil, let id = name(environment) else { return nil }
     let answer = squeue.flatMap {
       SpawnedProcess.answer(
         [$0, "--noheader", "--jobs=\(id)", "--format=%T %e"], environment: environment,

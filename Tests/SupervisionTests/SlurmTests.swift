@@ -76,6 +76,16 @@ import Testing
     #expect(Slurm.end("N/A") == nil && Slurm.end("NONE") == nil && Slurm.end("") == nil)
   }
 
+  /// The last task of an array has the number of the array, which means all of its tasks.
+  @Test func aTaskOfAnArrayIsNamedByTheArray() {
+    #expect(Slurm.name(["SLURM_JOB_ID": "7"]) == "7")
+    let task = [
+      "SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3",
+    ]
+    #expect(Slurm.name(task) == "7_3")
+    #expect(Slurm.name([:]) == nil)
+  }
+
   @Test func aJobIsQueuedAgainFiveTimesWithoutACheckpoint() throws {
     var memory = Requeue.Memory(savedStep: 0, count: 0)
     for count in 1...Requeue.limit {

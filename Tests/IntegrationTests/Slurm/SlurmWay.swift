@@ -8,7 +8,7 @@ enum SlurmWay: String, CaseIterable, Sendable, CustomTestStringConvertible {
   case userSignal = "scancel --signal=USR1 --batch"
   case requeued = "scontrol requeue"
   case preempted = "preempted, no grace"
-  case preemptedWithGrace = "preempted, 30 s of grace"
+  case preemptedWithGrace = "preempted, 60 s of grace"
   case nodeDown = "node set down"
   case daemonKilled = "slurmd killed"
   case stepDaemonKilled = "slurmstepd killed"

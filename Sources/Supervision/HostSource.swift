@@ -37,7 +37,8 @@ package struct HostSource: Equatable, Sendable {
         origin: "\(path) (PE_HOSTFILE)")
     }
     for name in defaultHostfiles {
-      guard let path = environment[name], !path.isEmpty else { continue }
+      // OpenMPI's word for no file.
+      guard let path = environment[name], !path.isEmpty, path != "none" else { continue }
       return HostSource(
         entries: try HostList.parse(hostfile: try read(path), path: path),
         origin: "\(path) (\(name))")

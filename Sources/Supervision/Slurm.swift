@@ -27,6 +27,14 @@ package enum Slurm {
       .contains { $0.hasPrefix("pmix") }
   }
 
+  /// Settings of srun by way of the environment that would change what a step of launch's is: what
+  /// it exports (`sbatch --export=NONE` sets the first), how its output is marked and read.
+  package static let stepSettings: Set<String> = [
+    "SLURM_EXPORT_ENV", "SLURM_LABELIO", "SLURM_STDINMODE", "SLURM_STDOUTMODE", "SLURM_STDERRMODE",
+    "SLURM_WORKING_DIR", "SLURM_UNBUFFEREDIO", "SLURM_OPEN_MODE", "SLURM_KILL_BAD_EXIT",
+    "SLURM_WAIT", "SLURM_EXACT", "SLURM_EXCLUSIVE", "SLURM_RESV_PORTS",
+  ]
+
   /// What Slurm's commands call the job whose variables this process has; nil where it has none.
   ///
   /// A task of an array is named by the array: the number of the task that was started last is the

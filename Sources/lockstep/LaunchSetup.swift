@@ -32,7 +32,9 @@ extension LaunchCommand {
     _ everything: [String: String], _ job: SlurmJob?
   ) throws(Failure) -> LaunchLine.Job {
     // OpenMPI, too, would take the hosts of a job that is over.
-    let environment = job == nil ? everything.filter { !$0.key.hasPrefix("SLURM_") } : everything
+    let environment = everything.filter {
+      job == nil ? !$0.key.hasPrefix("SLURM_") : !Slurm.stepSettings.contains($0.key)
+    }
     try PassedEnvironment.check(named: passedNames, in: environment)
     let path = environment["PATH"] ?? "/usr/bin:/bin"
     let binary = try FileSystem.executablePath()

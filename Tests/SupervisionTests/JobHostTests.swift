@@ -93,6 +93,7 @@ import Testing
       let found = try #require(try find([name: path]))
       #expect(found.origin == "\(path) (\(name))" && texts(found.entries) == ["n1:2"])
     }
+    #expect(try find(["OMPI_MCA_orte_default_hostfile": "none"]) == nil)
     #expect(throws: Failure.self) { try find(["PE_HOSTFILE": path]) }
     #expect(throws: Failure.self) { try find(["PBS_NODEFILE": path + "-gone"]) }
   }

@@ -104,7 +104,13 @@ package final class SupervisorShell {
       if let verdict { return verdict }
       look()
       for request in SupervisorSignals.take() { take(.signal(request)) }
-      for event in control.takeEvents() { take(event) }
+      for event in control.takeEvents() {
+        // Nothing of the launch can save any more.
+        if case .reaped = event {
+          take(.checkpointFound(step: RunDirectory.newestStep(of: paths)))
+        }
+        take(event)
+      }
       if lease.isFenced, !wasFenced {
         wasFenced = true
         take(.fenced)

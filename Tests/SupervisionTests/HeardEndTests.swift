@@ -100,7 +100,7 @@ import Testing
 
   @Test func aStopSaysWhatIsLost() throws {
     func stop(
-      saved: Int?, _ end: ProcessEnd, _ word: LastWord?
+      saved: Int?, _ end: ProcessEnd, _ word: LastWord?, found: Int? = nil
     ) throws -> Verdict {
       var bench = Bench()
       _ = bench.begin(savedStep: saved)
@@ -108,6 +108,7 @@ import Testing
       _ = bench.take(.signal(.stop(.person)))
       if end == .exit(74) { _ = bench.beat(0, step: 20, leaving: .inputOutput) }
       _ = bench.exit(end, word)
+      _ = bench.take(.checkpointFound(step: found))
       return try #require(verdict(bench.reaped()))
     }
     let kept = try stop(saved: 5, .exit(75), .stopped(step: 20))
@@ -118,6 +119,12 @@ import Testing
     #expect(
       lost.text == "stopped without saving steps 6 to 19: the same command goes back to step 5")
     #expect(try stop(saved: nil, .exit(1), nil).text.contains("goes back to step 0"))
+    // The ranks were ended before they could tell of their last checkpoint.
+    let untold = try stop(saved: 5, .exit(205), nil, found: 15)
+    #expect(
+      untold.text
+        == "stopped without saving steps 16 to 19: the same command goes back to step 15")
+    #expect(try stop(saved: nil, .exit(205), nil, found: 30).text.contains("step 30 is saved"))
     let unsaved = try stop(saved: 5, .exit(74), nil)
     #expect(unsaved.exitCode == 74)
     #expect(unsaved.text.contains("could not be saved") && unsaved.text.contains("step 5"))

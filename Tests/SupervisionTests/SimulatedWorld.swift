@@ -128,7 +128,9 @@ struct SimulatedWorld {
     let silent = hosts.indices.filter { hosts[$0].isCut }
     unreaped = silent
     let answer = silent.map { SilentHost(host: $0, reason: "cut off") }
-    deliver(.reaped(number: number, silent: answer), after: dice.between(0.05, 10))
+    let seconds = dice.between(0.05, 10)
+    deliver(.checkpointFound(step: disk.generations.last?.step), after: seconds)
+    deliver(.reaped(number: number, silent: answer), after: seconds)
   }
 
   mutating func deliver(_ event: SupervisorEvent, after seconds: Double) {

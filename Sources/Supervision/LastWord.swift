@@ -31,6 +31,15 @@ extension LastWord {
     return nil
   }
 
+  /// The furthest step that the end of `events.jsonl` tells of, which a person may have been told
+  /// of; 0 where it tells of none.
+  package static func furthestStep(eventsAt path: String) -> Int {
+    tail(of: path).split(separator: UInt8(ascii: "\n")).compactMap { line in
+      let event = try? JSONSerialization.jsonObject(with: Data(line)) as? [String: Any]
+      return event?["event"] as? String == "step" ? event?["step"] as? Int : nil
+    }.max() ?? 0
+  }
+
   /// Events are short, and few of the supervisor's follow an end.
   private static func tail(of path: String) -> [UInt8] {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)

@@ -88,7 +88,9 @@ package struct Supervisor: Sendable {
     case .tick: tick()
     case .signal(.stop(let origin)): stop(origin)
     case .signal(.save): if case .running(let watch) = state, watch.isComplete { send(.save) }
-    case .checkpointFound(let step): note(savedStep: step)
+    case .found(let saved, let recorded):
+      note(savedStep: saved)
+      reachedStep = max(reachedStep, recorded)
     case .reaped(let number, let silent):
       // A late answer is to a question that was given up: a host may have been lost since.
       guard number == reapCount else { break }

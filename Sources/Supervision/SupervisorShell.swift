@@ -107,7 +107,10 @@ package final class SupervisorShell {
       for event in control.takeEvents() {
         // Nothing of the launch can save any more.
         if case .reaped = event {
-          take(.checkpointFound(step: RunDirectory.newestStep(of: paths)))
+          take(
+            .found(
+              savedStep: RunDirectory.newestStep(of: paths),
+              recordedStep: LastWord.furthestStep(eventsAt: paths.events)))
         }
         take(event)
       }

@@ -22,9 +22,9 @@ package enum SupervisorEvent: Sendable {
   case exited(ProcessEnd, lastWord: LastWord?)
   case tick
   case signal(SupervisorRequest)
-  /// The newest checkpoint there is now, by its step: ranks that were ended at once could not tell
-  /// of their last one.
-  case checkpointFound(step: Int?)
+  /// What the run directory has once nothing of a launch runs: the newest checkpoint, by its step,
+  /// and the furthest step that was recorded. Ranks that were ended at once could not tell of both.
+  case found(savedStep: Int?, recordedStep: Int)
   /// The answer to `reap` of that number: no process of the job is left on the hosts that could be
   /// asked; the others did not answer.
   case reaped(number: Int, silent: [SilentHost])

@@ -100,7 +100,8 @@ import Testing
 
   @Test func aStopSaysWhatIsLost() throws {
     func stop(
-      saved: Int?, _ end: ProcessEnd, _ word: LastWord?, found: Int? = nil
+      saved: Int?, _ end: ProcessEnd, _ word: LastWord?, found: Int? = nil,
+      recorded: Int = 0
     ) throws -> Verdict {
       var bench = Bench()
       _ = bench.begin(savedStep: saved)
@@ -108,7 +109,7 @@ import Testing
       _ = bench.take(.signal(.stop(.person)))
       if end == .exit(74) { _ = bench.beat(0, step: 20, leaving: .inputOutput) }
       _ = bench.exit(end, word)
-      _ = bench.take(.checkpointFound(step: found))
+      _ = bench.take(.found(savedStep: found, recordedStep: recorded))
       return try #require(verdict(bench.reaped()))
     }
     let kept = try stop(saved: 5, .exit(75), .stopped(step: 20))
@@ -125,6 +126,8 @@ import Testing
       untold.text
         == "stopped without saving steps 16 to 19: the same command goes back to step 15")
     #expect(try stop(saved: nil, .exit(205), nil, found: 30).text.contains("step 30 is saved"))
+    let unheard = try stop(saved: 5, .exit(205), nil, found: 15, recorded: 24)
+    #expect(unheard.text.hasPrefix("stopped without saving steps 16 to 24:"))
     let unsaved = try stop(saved: 5, .exit(74), nil)
     #expect(unsaved.exitCode == 74)
     #expect(unsaved.text.contains("could not be saved") && unsaved.text.contains("step 5"))
@@ -202,6 +205,9 @@ import Testing
     #expect(try word([end, step]) == nil)
     #expect(try word([step, String(end.dropLast(9))]) == nil)
     #expect(try word([]) == nil)
+    _ = try word([step, stop, supervisor, String(step.dropLast(3))])
+    #expect(LastWord.furthestStep(eventsAt: path) == 8)
+    #expect(LastWord.furthestStep(eventsAt: path + "-gone") == 0)
     #expect(LastWord(eventsAt: path + "-gone", ofLaunch: 2) == nil)
   }
 }

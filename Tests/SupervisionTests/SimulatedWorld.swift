@@ -129,7 +129,8 @@ struct SimulatedWorld {
     unreaped = silent
     let answer = silent.map { SilentHost(host: $0, reason: "cut off") }
     let seconds = dice.between(0.05, 10)
-    deliver(.checkpointFound(step: disk.generations.last?.step), after: seconds)
+    let saved = disk.generations.last?.step
+    deliver(.found(savedStep: saved, recordedStep: saved ?? 0), after: seconds)
     deliver(.reaped(number: number, silent: answer), after: seconds)
   }
 

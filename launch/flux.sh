@@ -23,5 +23,7 @@ for restarts in 0 1 2 3 4 5; do
     0 | 64 | 65 | 66 | 73 | 75 | 76 | 78 | 80) exit "$code" ;;
   esac
   printf 'flux.sh: the ranks ended with %d after %d restarts\n' "$code" "$restarts" >&2
+  # A rank that is cut off holds the run until it has ended itself.
+  sleep $((5 * (restarts + 1)))
 done
 exit "$code"

@@ -5,8 +5,10 @@
 # Hosts and ranks are those of PBS_NODEFILE; other nodes are reached by ssh, without a password.
 # LOCKSTEP_NOTICE seconds (300) before the walltime is up the run saves and ends with 75, and the
 # same line goes on: queued behind by `qsub -W depend=afternotok:JOB ...`, it does so by itself.
-# `qsig -s USR1 JOB` does the same at once. `qdel JOB` sends TERM, which saves too, if that takes
-# less than the server's kill_delay. A job whose node died is queued again by PBS (-r y).
+# `qsig -s USR1 JOB` does the same at once; USR2, which saves and goes on, ends the job here. `qdel
+# JOB` sends TERM, which saves too, if that takes less than the server's kill_delay. A job whose
+# node died is queued again by PBS (-r y). Words of LOCKSTEP_ARGUMENTS cannot have blanks; where
+# one has a comma, quote them for PBS: -v "LOCKSTEP_ARGUMENTS='CONFIG parallel.stage_blocks=1,2'".
 # Checked by shellcheck and with a stand-in for PBS; untried on a real one.
 #PBS -N lockstep
 #PBS -l walltime=24:00:00
@@ -28,7 +30,9 @@ fi
 
 read -ra arguments <<<"${LOCKSTEP_ARGUMENTS:-}"
 command=("$lockstep" launch "${arguments[@]}" "$@")
-if ((${walltime:-0} > notice)); then
+# Of a short job at most a quarter.
+((${walltime:-0} >= 4 * notice)) || notice=$((${walltime:-0} / 4))
+if ((notice > 0)); then
   exec timeout --foreground --preserve-status --signal=USR1 "$((walltime - notice))" \
     "${command[@]}"
 fi

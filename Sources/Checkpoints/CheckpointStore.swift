@@ -86,14 +86,33 @@ package final class CheckpointStore: Sendable {
       header: header, previousDigest: try digest(before: header.step),
       fileByteCount: draft.byteCount, blocks: blocks.sorted { $0.offset < $1.offset })
     let path = path(ofStep: header.step)
+    var aside: String?
     try draft.publish(header, manifest, at: path) { () throws(Failure) in
       // Again, because writing has taken its time.
       try permit()
       try requireNewestLaunch(header)
+      aside = try moveAsideUnlessVerified(path)
     }
     remember(path)
     return SavedCheckpoint(
-      path: path, byteCount: draft.byteCount, seconds: stopwatch.seconds)
+      path: path, byteCount: draft.byteCount, seconds: stopwatch.seconds, movedAside: aside)
+  }
+
+  /// A step that is saved again replaces only what is a checkpoint: what is not may be one that
+  /// somebody has edited, and is his. Returns: where it is now.
+  private func moveAsideUnlessVerified(_ path: String) throws(Failure) -> String? {
+    // Not from memory: an edit may have left the size and the manifest as they were.
+    guard FileSystem.kind(of: path) != nil, (try? Checkpoint(folder: path)) == nil else {
+      return nil
+    }
+    var aside = path + ".not-verified"
+    var number = 1
+    while FileSystem.kind(of: aside) != nil {
+      number += 1
+      aside = "\(path).not-verified-\(number)"
+    }
+    try FileSystem.rename(path, to: aside)
+    return aside
   }
 
   /// Removes what an abandoned save has written.

@@ -26,7 +26,9 @@ struct Generation {
   /// Those in a folder, the highest step first; none when there is no such folder.
   ///
   /// Throws: `Failure` when it cannot be listed: nobody may take that for a run without
-  /// checkpoints. `Failure(.internal)` when this process lacks what it needs to look.
+  /// checkpoints. `Failure(.badData)` when a newer Lockstep has written one of them: to go on from
+  /// an older one would be to undo it. `Failure(.internal)` when this process lacks what it needs
+  /// to look.
   static func all(in folder: String) throws(Failure) -> [Generation] {
     if FileSystem.isAbsent(folder) { return [] }
     let names: [String]
@@ -82,6 +84,7 @@ struct Generation {
       return try Manifest(readingFrom: path)
     } catch {
       if error.exitCode == .internal { throw error }
+      if let refusal = Manifest.refusalOfNewer(at: path) { throw refusal }
       return nil
     }
   }

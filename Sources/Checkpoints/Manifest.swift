@@ -95,6 +95,45 @@ struct Manifest: Codable, Equatable, Sendable {
   /// Throws: `Failure` (.missingInput when there is none, .badData when it is damaged or of a newer
   /// version).
   init(readingFrom path: String) throws(Failure) {
+    let data = try Manifest.verifiedBytes(of: path)
+    if let refusal = Manifest.refusalOfNewer(data, path) { throw refusal }
+    // Whoever counts on from these numbers must not overflow, whoever wrote them.
+    guard let manifest = try? JSONDecoder().decode(Manifest.self, from: data),
+      manifest.format == Format.manifest, manifest.formatVersion >= 1,
+      0..<1 << 53 ~= manifest.step, 0...1_000_000_000 ~= manifest.incarnation
+    else { throw Failure(.badData, "\(path): is not the manifest of a checkpoint") }
+    self = manifest
+  }
+
+  /// Why a checkpoint must be left to the newer Lockstep that has written it; nil for one of this
+  /// version, and for one that is damaged.
+  static func refusalOfNewer(at path: String) -> Failure? {
+    (try? verifiedBytes(of: path)).flatMap { refusalOfNewer($0, path) }
+  }
+
+  /// What every version keeps in its place, with the digest of the manifest itself.
+  private struct Version: Decodable {
+    let format: String
+    let formatVersion: Int
+
+    private enum CodingKeys: String, CodingKey {
+      case format
+      case formatVersion = "format_version"
+    }
+  }
+
+  private static func refusalOfNewer(_ data: Data, _ path: String) -> Failure? {
+    guard let version = try? JSONDecoder().decode(Version.self, from: data),
+      version.format == Format.manifest, version.formatVersion > Format.version
+    else { return nil }
+    return Failure(
+      .badData,
+      "\(path): has format \(version.formatVersion), this Lockstep reads up to"
+        + " \(Format.version); use a newer Lockstep")
+  }
+
+  /// A manifest's bytes without the last line end, as its own digest has them.
+  private static func verifiedBytes(of path: String) throws(Failure) -> Data {
     let bytes = try FileSystem.readAll(path, limit: Manifest.byteLimit, followsLinks: false)
     let damaged = Failure(.badData, "\(path): is damaged (its digest does not fit its bytes)")
     guard bytes.last == UInt8(ascii: "\n") else { throw damaged }
@@ -104,17 +143,7 @@ struct Manifest: Codable, Equatable, Sendable {
     var draft = Array(data)
     draft.replaceSubrange(range, with: Manifest.noDigest.utf8)
     guard Digest(of: draft).description == digest else { throw damaged }
-    guard let manifest = try? JSONDecoder().decode(Manifest.self, from: data) else {
-      throw Failure(.badData, "\(path): is not a manifest this Lockstep reads; use a newer one")
-    }
-    guard manifest.format == Format.manifest, manifest.formatVersion >= 1 else {
-      throw Failure(.badData, "\(path): is not the manifest of a checkpoint")
-    }
-    guard manifest.formatVersion <= Format.version else {
-      throw Failure(
-        .badData, "\(path): has format \(manifest.formatVersion); use a newer Lockstep")
-    }
-    self = manifest
+    return data
   }
 
   /// Whether it says of a checkpoint what that says of itself.

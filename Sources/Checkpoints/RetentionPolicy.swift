@@ -17,6 +17,15 @@ package struct RetentionPolicy: Equatable, Sendable {
     self.best = best
   }
 
+  /// Whether the rule speaks of the checkpoint of a step, which therefore must be made.
+  ///
+  /// - Parameter isMeasured: whether the held-out loss of this very state is known.
+  package func keeps(step: Int, isMeasured: Bool) -> Bool {
+    isRegular(step) || best > 0 && isMeasured
+  }
+
+  private func isRegular(_ step: Int) -> Bool { every.map { step % $0 == 0 } ?? false }
+
   /// A published checkpoint, as far as the rule is concerned.
   package struct Candidate: Equatable, Sendable {
     package let step: Int
@@ -61,7 +70,7 @@ package struct RetentionPolicy: Equatable, Sendable {
   private func kept(_ ordered: [Candidate]) -> Set<Int> {
     let current = ordered.filter { !$0.isSuperseded }
     let newest = current.prefix(max(newest, RetentionPolicy.fewestGenerations)).map(\.step)
-    let regular = current.map(\.step).filter { step in every.map { step % $0 == 0 } ?? false }
+    let regular = current.map(\.step).filter(isRegular)
     let measured = current.compactMap { candidate in
       candidate.validationLoss.map { (loss: $0, step: candidate.step) }
     }

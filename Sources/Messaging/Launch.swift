@@ -10,6 +10,12 @@ package enum Launch {
     environment["OMPI_COMM_WORLD_SIZE"] != nil || environment["PMIX_RANK"] != nil
   }
 
+  /// How many tasks the launcher says it has started, if several.
+  static func tasks(_ environment: [String: String]) -> Int? {
+    let count = environment["OMPI_COMM_WORLD_SIZE"] ?? environment["SLURM_STEP_NUM_TASKS"]
+    return count.flatMap { Int($0) }.flatMap { $0 > 1 ? $0 : nil }
+  }
+
   /// The communicator of this process: MPI's under mpirun, a rank alone otherwise; checked where
   /// any rank asks for that.
   ///
@@ -27,6 +33,12 @@ package enum Launch {
     }
     allowDescriptors()
     let communicator = try MPICommunicator()
+    if communicator.size == 1, let expected = tasks(ProcessInfo.processInfo.environment) {
+      throw Failure(
+        .configuration,
+        "this is one of \(expected) tasks that their launcher started together, but MPI finds it"
+          + " alone: the PMIx of the launcher and that of this OpenMPI do not fit")
+    }
     // Agreed on: an environment that reached some hosts only must not be a difference of its own.
     let isChecked = try communicator.agree(asksForChecks ? 1 : 0) != 0
     return isChecked ? CheckedCommunicator(communicator) : communicator

@@ -142,16 +142,24 @@ package func withRanks<Result: Sendable>(
   let group = RankGroup(nodes: topology)
   let outcome = RankOutcome<Result>(count: count)
   for rank in 0..<count {
-    Thread {
-      do {
-        let result = try body(ThreadedCommunicator(rank: rank, group: group))
-        outcome.results.withLock { $0[rank] = result }
-      } catch {
-        outcome.firstError.withLock { $0 = $0 ?? error }
-        group.end(Failure(.internal, "rank \(rank) failed: \(error)"))
+    @Sendable func end(_ error: any Error) {
+      outcome.firstError.withLock { $0 = $0 ?? error }
+      group.end(Failure(.internal, "rank \(rank) failed: \(error)"))
+    }
+    do throws(Failure) {
+      try ServiceThread.start("rank \(rank)") {
+        do {
+          let result = try body(ThreadedCommunicator(rank: rank, group: group))
+          outcome.results.withLock { $0[rank] = result }
+        } catch {
+          end(error)
+        }
+        group.leave(rank)
       }
+    } catch {
+      end(error)
       group.leave(rank)
-    }.start()
+    }
   }
   group.waitUntilAllLeft()
   if let error = outcome.firstError.withLock({ $0 }) { throw error }

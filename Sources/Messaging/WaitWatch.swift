@@ -65,20 +65,24 @@ package final class WaitWatch: Sendable {
   /// Starts the thread: whoever waits longer than the limit is reported, by a line a wait.
   ///
   /// Time in which the whole process was stopped does not count.
+  /// Throws: `Failure(.internal)` when no thread can be started.
   package func start(
     limitSeconds: Int, report: @escaping @Sendable (_ line: String, _ step: Int) -> Void
-  ) {
+  ) throws(Failure) {
     guard clock.start() else { return }
-    let thread = Thread { [self] in
-      var detector = StallDetector(limit: limitSeconds)
-      while clock.tick() {
-        guard detector.look(current.load(ordering: .relaxed)) else { continue }
-        if let line = line(seconds: limitSeconds) { report(line, step.load(ordering: .relaxed)) }
+    do throws(Failure) {
+      try ServiceThread.start("wait watch") { [self] in
+        var detector = StallDetector(limit: limitSeconds)
+        while clock.tick() {
+          guard detector.look(current.load(ordering: .relaxed)) else { continue }
+          if let line = line(seconds: limitSeconds) { report(line, step.load(ordering: .relaxed)) }
+        }
+        clock.confirmEnd()
       }
+    } catch {
       clock.confirmEnd()
+      throw error
     }
-    thread.name = "wait watch"
-    thread.start()
   }
 
   /// Returns when the thread is through; nothing of a job may be freed before.

@@ -17,8 +17,9 @@ package final class Forwarder: Sendable {
   private let state = Mutex(State())
   private let news = DispatchSemaphore(value: 0)
 
-  package init(to descriptor: Int32) {
-    Thread.detachNewThread { [self] in
+  /// Throws: `Failure(.internal)` when no thread can be started.
+  package init(to descriptor: Int32) throws(Failure) {
+    try ServiceThread.start("forwarder") { [self] in
       while true {
         news.wait()
         let piece = state.withLock { state in

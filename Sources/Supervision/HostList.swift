@@ -158,7 +158,8 @@ package enum HostList {
     return login
   }
 
-  /// A host named twice takes what both lines say, as mpirun has it.
+  /// A host named twice takes what both lines say, as mpirun has it; so does this one, by any of
+  /// its names.
   private static func merged(_ entries: [Entry]) throws(Failure) -> [Entry] {
     guard entries.count <= hostLimit * 16 else {
       throw Failure(.usage, "more than \(hostLimit * 16) lines of hosts")
@@ -166,10 +167,11 @@ package enum HostList {
     var result: [Entry] = []
     var places: [String: Int] = [:]
     for entry in entries {
-      if let place = places[entry.name] {
+      let name = JobHost.isLocal(entry.name) ? JobHost.localName : entry.name.lowercased()
+      if let place = places[name] {
         result[place].slots = (result[place].slots ?? 1) + (entry.slots ?? 1)
       } else {
-        places[entry.name] = result.count
+        places[name] = result.count
         result.append(entry)
       }
     }

@@ -36,9 +36,12 @@ package enum HostName {
     areOne(name, current) || ownAddresses.contains(name)
   }
 
-  /// Whether two names are one machine's: the same, or one with and one without its domain.
-  package static func areOne(_ a: String, _ b: String) -> Bool {
-    a == b || a.hasPrefix(b + ".") && !b.contains(".") || b.hasPrefix(a + ".") && !a.contains(".")
+  /// Whether two names are one machine's: the same in any case, or one with and one without its
+  /// domain.
+  package static func areOne(_ one: String, _ other: String) -> Bool {
+    let (a, b) = (one.lowercased(), other.lowercased())
+    return a == b || a.hasPrefix(b + ".") && !b.contains(".")
+      || b.hasPrefix(a + ".") && !a.contains(".")
   }
 
   /// A name or address that no program could take for an option or a command: RFC 1123, and the

@@ -57,9 +57,12 @@ package struct HostSource: Equatable, Sendable {
 
   /// The hosts with their numbers; those that have none are asked for their cores.
   ///
-  /// Throws: `Failure` (.unavailable) when one of them does not answer.
+  /// - Parameter guess: hears of a host that does not answer and is taken to have as many cores as
+  ///   this one; nil where the numbers decide how many ranks there are.
+  /// Throws: `Failure` (.unavailable) when one of them does not answer and nothing may be guessed.
   package func resolved(
-    agent: HostAgent, program: String, environment: [String: String], withinSeconds limit: Double
+    agent: HostAgent, program: String, environment: [String: String],
+    withinSeconds limit: Double, guess: ((String) -> Void)?
   ) throws(Failure) -> [JobHost] {
     let hosts = entries.map {
       JobHost(name: $0.name, slots: $0.slots ?? 1, login: $0.login)
@@ -75,7 +78,12 @@ package struct HostSource: Equatable, Sendable {
     let answers = HostQuestion.answers(questions.map(\.1), withinSeconds: limit)
     var cores: [Int: Int] = [:]
     for (question, answer) in zip(questions, answers) {
-      cores[question.0] = try Self.cores(answer, entries[question.0])
+      do throws(Failure) {
+        cores[question.0] = try Self.cores(answer, entries[question.0])
+      } catch {
+        guard let guess else { throw error }
+        guess("\(error.message); taken to have \(Processors.cores), as this host")
+      }
     }
     return hosts.indices.map { index in
       guard entries[index].slots == nil else { return hosts[index] }

@@ -26,10 +26,12 @@ final class JobControl: Sendable {
 
   /// Ends every process of a job, here and on the other hosts.
   func reap(_ job: String, number: Int) {
-    Thread.detachNewThread { [self] in
+    @Sendable func answer() {
       let silent = reapNow(job)
       inbox.withLock { $0.append(.reaped(number: number, silent: silent)) }
     }
+    // Without a thread whoever watches has to wait for the answer: there are no ranks to watch.
+    if (try? ServiceThread.start("reaper", answer)) == nil { answer() }
   }
 
   /// Returns the hosts that did not answer, all asked at once; this one always does.

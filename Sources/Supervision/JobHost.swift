@@ -18,5 +18,9 @@ package struct JobHost: Equatable, Hashable, Sendable {
   /// As ssh and OpenMPI's hostfiles have it.
   package var address: String { login.map { "\($0)@\(name)" } ?? name }
 
-  package var isLocal: Bool { name == Self.localName || HostName.isOwn(name) }
+  package var isLocal: Bool { Self.isLocal(name) }
+
+  package static func isLocal(_ name: String) -> Bool {
+    name.lowercased() == localName || HostName.isOwn(name)
+  }
 }

@@ -32,8 +32,11 @@ package struct JobWatch: Equatable, Sendable {
   private(set) var saidCode: ExitCode?
   /// True once rank 0 has said that the run's last step is done and saved.
   private(set) var isFinished = false
-  /// How long the last save of this launch took.
+  /// How long the longest save and the longest validation of this launch took.
   private(set) var saveSeconds: Double?
+  private(set) var evaluationSeconds = 0.0
+  /// Since when rank 0 evaluates.
+  private var evaluatingSince: Double?
   /// The first rank whose end the launcher has told of, and when.
   var blamed: (rank: Int, end: ProcessEnd, at: Double)?
   /// Whose memory ran out on this machine.
@@ -89,8 +92,9 @@ package struct JobWatch: Equatable, Sendable {
     }
     if beat.rank == 0, beat.reading.activity == .finished { isFinished = true }
     if beat.reading.saveMilliseconds >= 0 {
-      saveSeconds = Double(beat.reading.saveMilliseconds) / 1000
+      saveSeconds = max(saveSeconds ?? 0, Double(beat.reading.saveMilliseconds) / 1000)
     }
+    if beat.rank == 0 { noteEvaluation(beat.reading.activity == .evaluating, at: now) }
     if beat.reading.savedStep >= 0 { savedStep = max(savedStep ?? 0, beat.reading.savedStep) }
     let newStep = beat.reading.step
     let isTraining = beat.reading.activity == .training
@@ -108,6 +112,11 @@ package struct JobWatch: Equatable, Sendable {
     progressAt = now
   }
 
+  private mutating func noteEvaluation(_ isUnderWay: Bool, at now: Double) {
+    if let since = evaluatingSince { evaluationSeconds = max(evaluationSeconds, now - since) }
+    evaluatingSince = isUnderWay ? evaluatingSince ?? now : nil
+  }
+
   /// Time in which nobody looked does not count against the ranks.
   mutating func forgive(_ seconds: Double) {
     for rank in ranks.indices where ranks[rank].heardAt != nil {
@@ -117,6 +126,7 @@ package struct JobWatch: Equatable, Sendable {
     progressAt += seconds
     stepAt? += seconds
     leavingSince? += seconds
+    evaluatingSince? += seconds
   }
 
   /// What is wrong now; nil when nothing is.

@@ -7,6 +7,10 @@ package enum LastWord: Equatable, Sendable {
   case finished(step: Int)
   /// On request, after this step was saved.
   case stopped(step: Int)
+  /// On request, but this step could not be saved.
+  case unsaved(step: Int)
+  /// The run was given up at this step.
+  case diverged(step: Int)
 }
 
 extension LastWord {
@@ -24,6 +28,8 @@ extension LastWord {
       switch kind {
       case "end": self = .finished(step: step)
       case "stop": self = .stopped(step: step)
+      case "unsaved": self = .unsaved(step: step)
+      case "diverged": self = .diverged(step: step)
       default: return nil
       }
       return
@@ -31,12 +37,14 @@ extension LastWord {
     return nil
   }
 
-  /// The furthest step that the end of `events.jsonl` tells of, which a person may have been told
-  /// of; 0 where it tells of none.
-  package static func furthestStep(eventsAt path: String) -> Int {
+  /// The furthest step of a launch that the end of `events.jsonl` tells of, which a person may have
+  /// been told of; 0 where it tells of none.
+  package static func furthestStep(eventsAt path: String, ofLaunch incarnation: Int) -> Int {
     tail(of: path).split(separator: UInt8(ascii: "\n")).compactMap { line in
-      let event = try? JSONSerialization.jsonObject(with: Data(line)) as? [String: Any]
-      return event?["event"] as? String == "step" ? event?["step"] as? Int : nil
+      guard let event = try? JSONSerialization.jsonObject(with: Data(line)) as? [String: Any],
+        event["incarnation"] as? Int == incarnation, event["event"] as? String == "step"
+      else { return nil }
+      return event["step"] as? Int
     }.max() ?? 0
   }
 

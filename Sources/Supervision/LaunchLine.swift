@@ -155,8 +155,11 @@ package struct LaunchLine: Equatable, Sendable {
     return environment
   }
 
-  /// The line as a person could type it.
-  package var text: String { arguments.map(Self.quoted).joined(separator: " ") }
+  /// The line as a person could type it, once the file is there.
+  package var text: String {
+    let hosts = environment["SLURM_HOSTFILE"].map { ["SLURM_HOSTFILE=" + Self.quoted($0)] } ?? []
+    return (hosts + arguments.map(Self.quoted)).joined(separator: " ")
+  }
 
   static func quoted(_ word: String) -> String {
     let plain = word.utf8.allSatisfy { byte in

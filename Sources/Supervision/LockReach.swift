@@ -2,7 +2,8 @@ import Foundation
 
 /// Whether a lock on a file keeps out processes of other hosts, as far as the file system says.
 package enum LockReach {
-  /// Only processes of this machine see these.
+  /// Only processes of this machine see these, unless it exports them: its own locks and those of
+  /// NFS's clients do not keep each other out (flock(2)).
   private static let local: Set<String> = [
     "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "ramfs", "overlay",
   ]
@@ -13,13 +14,19 @@ package enum LockReach {
   static func isWhole(of path: String) -> Bool {
     guard let real = realpath(path, nil) else { return false }
     defer { free(real) }
-    let mounts = (try? String(contentsOfFile: "/proc/self/mountinfo", encoding: .utf8)) ?? ""
-    return isWhole(of: String(cString: real), mounts: mounts)
+    func text(_ file: String) -> String {
+      (try? String(contentsOfFile: file, encoding: .utf8)) ?? ""
+    }
+    return isWhole(
+      of: String(cString: real), mounts: text("/proc/self/mountinfo"),
+      exports: text("/var/lib/nfs/etab"))
   }
 
-  /// - Parameter mounts: a text like /proc/self/mountinfo (proc(5)):
-  ///   `36 35 98:0 / /mnt rw,noatime master:1 - ext3 /dev/root rw,errors=continue`.
-  package static func isWhole(of path: String, mounts: String) -> Bool {
+  /// - Parameters:
+  ///   - mounts: a text like /proc/self/mountinfo (proc(5)):
+  ///     `36 35 98:0 / /mnt rw,noatime master:1 - ext3 /dev/root rw,errors=continue`.
+  ///   - exports: a text like /var/lib/nfs/etab (exportfs(8)): `/home 10.0.0.0/24(rw,sync)`.
+  package static func isWhole(of path: String, mounts: String, exports: String) -> Bool {
     var best: (length: Int, type: String, options: String)?
     for line in mounts.split(separator: "\n") {
       let halves = line.split(separator: " - ", maxSplits: 1)
@@ -28,14 +35,23 @@ package enum LockReach {
       guard place.count > 5, kind.count > 2 else { continue }
       // A blank in a name stands as its octal number.
       let point = place[4].replacing("\\040", with: " ")
-      guard path == point || path.hasPrefix(point == "/" ? "/" : point + "/") else { continue }
+      guard isBelow(String(point), path) else { continue }
       // The last of several on one place is the one that is seen.
       if point.count >= best?.length ?? 0 {
         best = (point.count, String(kind[0]), "\(place[5]),\(kind[2])")
       }
     }
     guard let best else { return false }
+    if local.contains(best.type) {
+      return !exports.split(separator: "\n").contains { line in
+        line.split(whereSeparator: \.isWhitespace).first.map { isBelow(String($0), path) } ?? false
+      }
+    }
     return isWhole(type: best.type, options: best.options.split(separator: ",").map(String.init))
+  }
+
+  private static func isBelow(_ folder: String, _ path: String) -> Bool {
+    path == folder || path.hasPrefix(folder == "/" ? "/" : folder + "/")
   }
 
   private static func isWhole(type: String, options: [String]) -> Bool {
@@ -45,7 +61,7 @@ package enum LockReach {
         .contains(where: options.contains)
       return !isKeptHere
     case "lustre": return options.contains("flock")
-    default: return local.contains(type) || shared.contains(type)
+    default: return shared.contains(type) && !options.contains("localflocks")
     }
   }
 }

@@ -54,6 +54,14 @@ extension OpenMPIVersion {
       + ["--map-by"] + policy + ["--bind-to", "none"]
   }
 
+  /// Where MPI keeps what ranks of one host share, unless somebody has said it.
+  static func sharedMemory(_ job: LaunchLine.Job) -> [(String, String)] {
+    guard let folder = job.sharedMemoryFolder else { return [] }
+    // 5 takes the first by its name in 4, too.
+    return ["btl_vader_backing_directory", "osc_sm_backing_directory"]
+      .filter { job.environment["OMPI_MCA_" + $0] == nil }.map { ($0, folder) }
+  }
+
   /// What mpirun's daemons and MPI are told.
   ///
   /// - Parameter marker: a word for the command line of every daemon mpirun starts: what a leftover
@@ -78,16 +86,16 @@ extension OpenMPIVersion {
       launcher.append(
         (isPRRTE ? "plm_ssh_agent" : "plm_rsh_agent", agent.joined(separator: " ")))
     }
+    // A daemon on a node that was lost holds its step, and that the processors of all its nodes.
+    let isSaid = ["OMPI_MCA_plm_slurm_args", "PRTE_MCA_plm_slurm_args"]
+      .contains { job.environment[$0] != nil }
+    if isRemote, case .slurm = job.agent, !isSaid {
+      launcher.append(("plm_slurm_args", "--overlap --mem=0"))
+    }
     if let marker { launcher.append(("lockstep_job", marker)) }
     var library: [(String, String)] = []
     if yields { library.append(("mpi_yield_when_idle", "1")) }
-    if let folder = job.sharedMemoryFolder, !isRemote {
-      // 5 takes the first by its name in 4, too.
-      for name in ["btl_vader_backing_directory", "osc_sm_backing_directory"]
-      where job.environment["OMPI_MCA_" + name] == nil {
-        library.append((name, folder))
-      }
-    }
+    if !isRemote { library += Self.sharedMemory(job) }
     return launcher.flatMap { [isPRRTE ? "--prtemca" : "--mca", $0.0, $0.1] }
       + library.flatMap { ["--mca", $0.0, $0.1] }
   }

@@ -24,6 +24,21 @@ package enum Reaper {
     return found
   }
 
+  /// Sends them all a signal.
+  static func signal(_ number: Int32, to job: String) {
+    for process in processes(of: job) ?? [] { kill(process, number) }
+  }
+
+  /// Sends a signal to those that train.
+  static func signal(_ number: Int32, toRanksOf job: String) {
+    for process in processes(of: job) ?? [] {
+      let line = FileManager.default.contents(atPath: "/proc/\(process)/cmdline") ?? Data()
+      guard line.split(separator: 0).dropFirst().first.map({ Array($0) }) == Array("train".utf8)
+      else { continue }
+      kill(process, number)
+    }
+  }
+
   /// Ends them all and takes away what they shared; true when none is left.
   package static func end(job: String, withinSeconds limit: Double = 5) -> Bool {
     let watch = Stopwatch()

@@ -30,18 +30,20 @@ package enum Requeue {
 
     /// What is to be remembered once the job is queued again; nil where it should not be.
     package func next(savedStep step: Int) -> Memory? {
-      if step > savedStep { return Memory(savedStep: step, count: 1) }
+      // A lower one is new as well: somebody has gone back to it.
+      if step != savedStep { return Memory(savedStep: step, count: 1) }
       return count < Requeue.limit ? Memory(savedStep: savedStep, count: count + 1) : nil
     }
   }
 
   /// Queues the job again. Returns a sentence for the log.
+  ///
+  /// - Parameter job: what Slurm's commands call the job this process is in; nil where it is in
+  ///   none that runs.
   package static func run(
-    paths: RunPaths, savedStep: Int, environment: [String: String]
+    job: String?, paths: RunPaths, savedStep: Int, environment: [String: String]
   ) -> String {
-    guard let job = Slurm.name(environment) else {
-      return "not queued again: this is no job of Slurm"
-    }
+    guard let job else { return "not queued again: this is no job of Slurm" }
     let file = paths.root + "/requeues"
     let bytes = (try? FileSystem.readAll(file, limit: 256)) ?? []
     let before =

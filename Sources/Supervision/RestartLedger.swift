@@ -83,8 +83,10 @@ extension Cause {
     switch self {
     case .hostLost, .launcherSignal, .silent, .hostsMissing, .launchFailed, .stoppedNow, .fenced:
       false
-    case .finished, .stopped: false
-    case .exit, .unexplained, .signal, .outOfMemory, .stalled, .startTimeout, .slowEnd: true
+    // The launcher's own codes, of which no rank has said a word.
+    case .unexplained, .exit(255): false
+    case .finished, .stopped, .unsaved: false
+    case .exit, .signal, .outOfMemory, .stalled, .startTimeout, .slowEnd: true
     }
   }
 }

@@ -48,31 +48,53 @@ package enum Slurm {
 
   /// The job whose variables this process has; nil where it has none.
   ///
-  /// They may be of a job that is over: a shell keeps them. Slurm is asked; where it does not
-  /// answer, a process on a node of the job is believed.
+  /// They may be of a job that is over: a shell keeps them. Slurm is asked; where it does not say,
+  /// a process on a node of the job is believed.
   package static func job(
     _ environment: [String: String], squeue: String?, now: Date = .now
   ) -> SlurmJob? {
     guard environment["SLURM_JOB_ID"] != nil, let id = name(environment) else { return nil }
-    let answer = squeue.flatMap {
+    let said = squeue.flatMap { squeue in
       SpawnedProcess.answer(
-        [$0, "--noheader", "--jobs=\(id)", "--format=%T %e"], environment: environment,
-        withinSeconds: 10)
+        [squeue, "--noheader", "--states=all", "--jobs=\(id)", "--format=%T %e"],
+        environment: plain(environment), withinSeconds: 20)
     }
-    guard let answer else {
-      let isNode = environment["SLURMD_NODENAME"].map(HostName.isOwn) ?? false
-      return SlurmJob(id: id, isRunning: isNode, secondsLeft: nil)
-    }
-    let words = answer.text.split(whereSeparator: \.isWhitespace).map(String.init)
-    let isRunning = answer.end == .exit(0) && words.first == "RUNNING"
+    let isNode = environment["SLURMD_NODENAME"].map(HostName.isOwn) ?? false
+    let (isRunning, end) = said.flatMap(state) ?? (isNode, nil)
     // Slurm's own answer knows of a limit that was changed since the job began.
-    let end = words.count > 1 ? end(words[1]) : nil
     return SlurmJob(
       id: id, isRunning: isRunning,
       secondsLeft: end?.timeIntervalSince(now)
         ?? environment["SLURM_JOB_END_TIME"].flatMap(Double.init).map {
           $0 - now.timeIntervalSince1970
         })
+  }
+
+  /// What squeue says of a job; nil where it says nothing that is understood, as when its
+  /// controller does not answer.
+  private static func state(
+    _ answer: (end: ProcessEnd, output: String, text: String)
+  ) -> (isRunning: Bool, end: Date?)? {
+    // Slurm forgets a job minutes after its end.
+    if answer.text.contains("Invalid job id") { return (false, nil) }
+    guard answer.end == .exit(0) else { return nil }
+    let words = answer.output.split(whereSeparator: \.isWhitespace).map(String.init)
+    guard let name = words.first else { return nil }
+    return (!statesOfTheEnd.contains(name), words.count > 1 ? Self.end(words[1]) : nil)
+  }
+
+  /// squeue(1): the states that a job does not leave any more, and the one before it has nodes.
+  private static let statesOfTheEnd: Set<String> = [
+    "PENDING", "COMPLETED", "COMPLETING", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL",
+    "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY", "REVOKED", "SPECIAL_EXIT",
+    "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED",
+  ]
+
+  /// Without what would change which jobs squeue lists, and how it writes a time.
+  private static func plain(_ environment: [String: String]) -> [String: String] {
+    var plain = environment.filter { !$0.key.hasPrefix("SQUEUE_") }
+    plain["SLURM_TIME_FORMAT"] = "standard"
+    return plain
   }
 
   /// `2026-01-31T12:00:00` in the machine's own time, as Slurm prints it; nil for "NONE" and "N/A".

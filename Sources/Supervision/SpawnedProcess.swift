@@ -18,8 +18,11 @@ package final class SpawnedProcess {
   package enum Input { case nothing, pipe }
   package enum Output { case pipes, nothing }
 
-  /// Starts a program, found by its absolute path, in a process group of its own, with every signal
-  /// at its default and none blocked.
+  /// Starts a program, found by its absolute path, in a session of its own, with every signal at
+  /// its default and none blocked.
+  ///
+  /// PBS ends a job by a signal to its session: mpirun, which knows no other end than at once, must
+  /// leave that to whoever started it.
   ///
   /// Throws: `Failure` (.unavailable).
   package init(
@@ -79,6 +82,9 @@ package final class SpawnedProcess {
 
   deinit { for descriptor in [input, output, error] where descriptor >= 0 { close(descriptor) } }
 
+  /// POSIX_SPAWN_SETSID, which Glibc's module map leaves out.
+  private static let newSession: Int32 = 0x80
+
   private static func spawn(
     _ words: [String], _ environment: [String: String],
     _ actions: inout posix_spawn_file_actions_t
@@ -91,8 +97,7 @@ package final class SpawnedProcess {
     sigfillset(&all)
     posix_spawnattr_setsigmask(&attributes, &none)
     posix_spawnattr_setsigdefault(&attributes, &all)
-    posix_spawnattr_setpgroup(&attributes, 0)
-    let flags = POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF
+    let flags = Self.newSession | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF
     posix_spawnattr_setflags(&attributes, Int16(flags))
     let arguments = words.map { strdup($0) }
     let settings = environment.map { strdup("\($0.key)=\($0.value)") }
@@ -117,35 +122,46 @@ package final class SpawnedProcess {
 
   /// Waits for its end, at most so long; then it is killed. Returns nil when it had to be.
   package func wait(seconds: Double) -> ProcessEnd? {
+    if let end = awaited(seconds: seconds) { return end }
+    send(SIGKILL)
+    // One that waits for a file system that does not answer dies when that does.
+    _ = awaited(seconds: Self.dyingSeconds)
+    end = .signal(SIGKILL)
+    return nil
+  }
+
+  private static let dyingSeconds = 2.0
+
+  private func awaited(seconds: Double) -> ProcessEnd? {
     let watch = Stopwatch()
     while watch.seconds < seconds {
       if let end = poll() { return end }
       usleep(5000)
     }
-    send(SIGKILL)
-    var status: Int32 = 0
-    waitpid(identifier, &status, 0)
-    end = .signal(SIGKILL)
     return nil
   }
 
-  /// What a short command says on both of its outputs, and how it ended; nil where it cannot be
-  /// started, or takes longer.
+  /// What a short command says on its output, and on both of its outputs, and how it ended; nil
+  /// where it cannot be started, or takes longer.
   package static func answer(
     _ words: [String], environment: [String: String], withinSeconds limit: Double
-  ) -> (end: ProcessEnd, text: String)? {
+  ) -> (end: ProcessEnd, output: String, text: String)? {
     guard let child = try? SpawnedProcess(words, environment: environment) else { return nil }
-    var said: [UInt8] = []
+    var (output, all): ([UInt8], [UInt8]) = ([], [])
     let watch = Stopwatch()
     while watch.seconds < limit {
       let end = child.poll()
       var buffer = [UInt8](repeating: 0, count: 4096)
       for descriptor in [child.output, child.error] {
         while case let count = read(descriptor, &buffer, buffer.count), count > 0 {
-          if said.count < 1 << 20 { said += buffer[..<count] }
+          guard all.count < 1 << 20 else { continue }
+          all += buffer[..<count]
+          if descriptor == child.output { output += buffer[..<count] }
         }
       }
-      if let end { return (end, String(decoding: said, as: UTF8.self)) }
+      if let end {
+        return (end, String(decoding: output, as: UTF8.self), String(decoding: all, as: UTF8.self))
+      }
       usleep(5000)
     }
     _ = child.wait(seconds: 0)

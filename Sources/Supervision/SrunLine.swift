@@ -17,6 +17,13 @@ extension LaunchLine {
     var environment = common(job, launch)
     environment["SLURM_HOSTFILE"] = file.path
     if yields { environment["OMPI_MCA_mpi_yield_when_idle"] = "1" }
+    // On other hosts there are no such folders.
+    if used.allSatisfy({ $0.0.isLocal }) {
+      environment["TMPDIR"] = job.temporaryFolder
+      for (name, folder) in OpenMPIVersion.sharedMemory(job) {
+        environment["OMPI_MCA_" + name] = folder
+      }
+    }
     var words = [
       job.launcher.path, "--mpi=pmix", "--ntasks=\(ranks)", "--distribution=arbitrary",
       "--kill-on-bad-exit=1", "--overlap", "--mem=0", "--cpu-bind=none", "--quiet",

@@ -34,12 +34,15 @@ package struct Supervisor: Sendable {
   var hasLaunched = false
   /// When and by whom the run was asked to stop the last time; a person's word outweighs others.
   var stopAsked: (at: Double, origin: StopOrigin)?
+  /// The step of the launch that was told to stop then; nil once it was told again.
+  var stopSentStep: Int?
   /// Of the run as a whole; nil until something is known to be saved.
   var savedStep: Int?
-  /// The furthest step any launch has told of.
+  /// The furthest step the newest launch that trained has told of.
   var reachedStep = 0
-  /// How long the last save took.
+  /// How long the longest save and the longest validation took.
   var saveSeconds: Double?
+  var evaluationSeconds = 0.0
   var ledger = RestartLedger()
   /// The death a launch has not yet made good.
   var unrecovered: (detectedAt: Double, step: Int?)?
@@ -178,6 +181,7 @@ extension Supervisor {
       return askForReaping()
     }
     hasLaunched = true
+    stopSentStep = nil
     let watch = JobWatch(plan: plan, incarnation: incarnation, at: now)
     record(.launch(incarnation: incarnation, plan))
     state = .running(watch)
@@ -203,15 +207,31 @@ extension Supervisor {
     guard case .running(var watch) = state else { return }
     // The one owner of the ranks' array from here to the end, so that nothing is copied.
     state = .idle
+    let isKnown = watch.resumedStep != nil
     watch.hear(beat, at: now, policy, &times)
-    if let found = watch.resumedStep { ledger.begin(at: found) }
+    if let found = watch.resumedStep {
+      ledger.begin(at: found)
+      // What an earlier launch has lost was told when it ended.
+      if !isKnown { reachedStep = found }
+    }
     note(savedStep: watch.savedStep)
-    saveSeconds = watch.saveSeconds ?? saveSeconds
+    if let seconds = watch.saveSeconds { saveSeconds = max(saveSeconds ?? 0, seconds) }
+    evaluationSeconds = max(evaluationSeconds, watch.evaluationSeconds)
     reachedStep = max(reachedStep, watch.step ?? 0)
     if let step = watch.step, let resumed = watch.resumedStep, step > resumed {
       noteRecovery(watch, after: resumed)
     }
     state = .running(watch)
+    repeatStop(watch)
+  }
+
+  /// What was told to stop and goes on has not heard of it.
+  private mutating func repeatStop(_ watch: JobWatch) {
+    guard let sent = stopSentStep, let step = watch.step, watch.leavingSince == nil,
+      step > sent + 2 * times.stepsPerBeat
+    else { return }
+    stopSentStep = nil
+    send(.saveAndStopHere)
   }
 
   mutating func noteRecovery(_ watch: JobWatch, after resumed: Int) {
@@ -286,7 +306,8 @@ extension Supervisor {
     switch state {
     case .idle, .reaping, .finished, .ending: return
     case .running, .launching:
-      let needed = policy.secondsToStop(step: times.percentile99, save: saveSeconds)
+      let needed = policy.secondsToStop(
+        step: times.percentile99, save: saveSeconds, evaluation: evaluationSeconds)
       guard now >= end - needed else { return }
     case .probing, .waiting:
       guard now >= end - policy.leaveMarginSeconds else { return }

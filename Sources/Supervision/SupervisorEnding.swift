@@ -16,24 +16,35 @@ extension Supervisor {
   /// Why a launch ended. What mpirun returns counts only as far as the ranks' own words bear it
   /// out: some versions end with 0 when they lose a host.
   func cause(of end: ProcessEnd, _ watch: JobWatch, _ lastWord: LastWord?) -> Cause {
-    switch lastWord {
-    case .finished: return .finished
-    case .stopped: return .stopped
-    case nil: if watch.isFinished { return .finished }
-    }
+    if let lastWord { return cause(of: lastWord) }
+    if watch.isFinished { return .finished }
     if let code = watch.saidCode, code.isFinal {
       return code == .stoppedResumable ? .stopped : .exit(code.rawValue)
     }
     if watch.lostHost != nil || end == .exit(Self.lostHostCode) { return .hostLost }
-    switch end {
-    case .signal(let number): return .launcherSignal(number)
+    if case .signal(let number) = end { return .launcherSignal(number) }
+    // srun ends with the highest code of all ranks, and those that it ends after the first have
+    // 137: what a rank has said, or srun of the first, says more.
+    if let code = watch.saidCode, code != .success {
+      // A disk that takes no checkpoint takes no event that says so.
+      let isLastSave = code == .inputOutput && stopAsked != nil && watch.resumedStep != nil
+      return isLastSave ? .unsaved : .exit(code.rawValue)
+    }
+    switch watch.blamed?.end ?? end {
+    case .signal(let number): return cause(ofSignal: number, watch)
     case .exit(let code) where 129...192 ~= code: return cause(ofSignal: code - 128, watch)
     case .exit(let code):
       let means = ExitCode(rawValue: code)?.isFinal ?? false
-      if means || code == 0 { return .unexplained(code) }
-      // srun ends with 1 where memory ran out: what it has said of the rank says more.
-      if case .signal(let number)? = watch.blamed?.end { return cause(ofSignal: number, watch) }
-      return .exit(code)
+      return means || code == 0 ? .unexplained(code) : .exit(code)
+    }
+  }
+
+  private func cause(of lastWord: LastWord) -> Cause {
+    switch lastWord {
+    case .finished: .finished
+    case .stopped: .stopped
+    case .unsaved: .unsaved
+    case .diverged: .exit(ExitCode.diverged.rawValue)
     }
   }
 
@@ -51,8 +62,10 @@ extension Supervisor {
     switch lastWord {
     case .finished(let step), .stopped(let step):
       note(savedStep: step)
-      reachedStep = max(reachedStep, step)
-    case nil: return
+      // The run is where the launch says, whatever an earlier one had reached.
+      reachedStep = step
+    case .unsaved(let step): reachedStep = max(reachedStep, step)
+    case .diverged, nil: return
     }
   }
 
@@ -68,13 +81,7 @@ extension Supervisor {
       reap(death)
     case .ending(var death, _, _):
       // It was through at the moment it was given up.
-      if death.cause != .fenced {
-        switch lastWord {
-        case .finished: death.cause = .finished
-        case .stopped: death.cause = .stopped
-        case nil: break
-        }
-      }
+      if death.cause != .fenced, let lastWord { death.cause = cause(of: lastWord) }
       reap(death)
     default: return
     }
@@ -82,7 +89,10 @@ extension Supervisor {
 }
 
 extension Supervisor {
-  mutating func stop(_ origin: StopOrigin) {
+  mutating func stop(_ asked: StopOrigin) {
+    // Slurm ends a job whose time is up by TERM, as it ends one that somebody has cancelled.
+    let isTimeUp = policy.endsAt.map { now >= $0 - policy.sameRequestSeconds } ?? false
+    let origin = isTimeUp ? .scheduler : asked
     let before = stopAsked
     // A scheduler repeats itself, with TERM at the end: only a person who asks again means at once.
     let isSecond = before?.origin == .person && origin == .person
@@ -97,6 +107,7 @@ extension Supervisor {
         end(watch, .stoppedNow, .terminate)
       } else {
         send(.saveAndStop)
+        stopSentStep = watch.step
       }
     case .ending(let death, _, let isKilled):
       guard isSecond, !isKilled else { return }
@@ -189,11 +200,9 @@ extension Supervisor {
     switch cause {
     case .finished: return Verdict(.finished, exitCode: .success)
     case .stopped: return stopped()
+    case .unsaved: return Verdict(.unsaved(standing), exitCode: .inputOutput)
     case .exit(let number):
       guard let code = ExitCode(rawValue: number) else { return nil }
-      if code == .inputOutput, stopAsked != nil {
-        return Verdict(.unsaved(standing), exitCode: code)
-      }
       return code.isFinal ? Verdict(.final(code), exitCode: code) : nil
     case .fenced: return Verdict(.fenced, exitCode: .inputOutput)
     default: return nil
@@ -215,5 +224,5 @@ extension ExitCode {
 
 extension Cause {
   /// True for an end that rank 0 has told of.
-  var isHeardEnd: Bool { self == .finished || self == .stopped }
+  var isHeardEnd: Bool { [.finished, .stopped, .unsaved].contains(self) }
 }

@@ -64,8 +64,10 @@ package final class SupervisorLease: Sendable {
   }
 
   /// Keeps the lease alive from a thread of its own, as a file system may take its time.
-  package func keepAlive() {
-    Thread.detachNewThread { [weak self] in
+  ///
+  /// Throws: `Failure(.internal)` when no thread can be started.
+  package func keepAlive() throws(Failure) {
+    try ServiceThread.start("lease") { [weak self] in
       while let self, !self.isReleased.load(ordering: .relaxed), !self.isFenced {
         self.beat()
         usleep(UInt32(Lease.intervalSeconds * 1e6))

@@ -63,10 +63,12 @@ package struct SupervisorPolicy: Equatable, Sendable {
 
   package init() {}
 
-  /// How long before the end of its job a run has to be told to stop: twice what a step and a save
-  /// were measured to take, and a margin.
-  func secondsToStop(step: Double?, save: Double?) -> Double {
-    2 * ((step ?? presumedStepSeconds) + (save ?? presumedSaveSeconds)) + leaveMarginSeconds
+  /// How long before the end of its job a run has to be told to stop: twice what a step and the
+  /// longest save were measured to take, the longest validation, which may lie between the two, and
+  /// a margin.
+  func secondsToStop(step: Double?, save: Double?, evaluation: Double) -> Double {
+    2 * ((step ?? presumedStepSeconds) + (save ?? presumedSaveSeconds)) + evaluation
+      + leaveMarginSeconds
   }
 
   /// Before the n-th restart without progress, from 1: four times the one before, from the shortest

@@ -27,8 +27,8 @@ package final class SupervisorShell {
   private let paths: RunPaths
   private let lease: SupervisorLease
   private let control: JobControl
-  private let output = Forwarder(to: STDOUT_FILENO)
-  private let errors = Forwarder(to: STDERR_FILENO)
+  private let output: Forwarder
+  private let errors: Forwarder
   private let clock = Stopwatch()
   private var line: LaunchLine.Job
   private var supervisor: Supervisor
@@ -50,8 +50,11 @@ package final class SupervisorShell {
 
   /// Takes the run and ends what a supervisor that died has left.
   ///
-  /// Throws: `Failure` (.inputOutput when somebody supervises the run, .cannotCreate).
+  /// Throws: `Failure` (.inputOutput when somebody supervises the run, .cannotCreate, .internal
+  /// when the system gives no more threads).
   package init(_ settings: Settings) throws(Failure) {
+    output = try Forwarder(to: STDOUT_FILENO)
+    errors = try Forwarder(to: STDERR_FILENO)
     paths = RunPaths(root: settings.runPath)
     lease = try SupervisorLease(root: settings.runPath)
     line = settings.line.withFolders(of: lease.job)
@@ -73,6 +76,7 @@ package final class SupervisorShell {
           throw FileSystem.failure(.cannotCreate, "create the folder", folder)
         }
       }
+      try lease.keepAlive()
       lifeline = try Self.startLifeline(line, job: lease.job)
     } catch {
       line.folders.forEach(Self.removeOwn)
@@ -86,7 +90,6 @@ package final class SupervisorShell {
   /// Supervises until the end. Returns the verdict and the lines of the table of what died.
   package func run() -> (verdict: Verdict, table: [String]) {
     SupervisorSignals.install()
-    lease.keepAlive()
     take(.begin(savedStep: RunDirectory.newestStep(of: paths)))
     let verdict = supervise()
     lease.release()
@@ -104,13 +107,15 @@ package final class SupervisorShell {
       if let verdict { return verdict }
       look()
       for request in SupervisorSignals.take() { take(.signal(request)) }
+      if SupervisorSignals.takePause() { pause() }
       for event in control.takeEvents() {
         // Nothing of the launch can save any more.
         if case .reaped = event {
           take(
             .found(
               savedStep: RunDirectory.newestStep(of: paths),
-              recordedStep: LastWord.furthestStep(eventsAt: paths.events)))
+              recordedStep: LastWord.furthestStep(
+                eventsAt: paths.events, ofLaunch: supervisor.incarnation ?? 0)))
         }
         take(event)
       }
@@ -121,6 +126,14 @@ package final class SupervisorShell {
       keepLifeline()
       take(.tick)
     }
+  }
+
+  /// Ctrl-Z: the shell means the whole job. Ranks on other hosts wait for those of this one, and
+  /// end themselves should it take too long.
+  private func pause() {
+    Reaper.signal(SIGSTOP, to: lease.job)
+    raise(SIGSTOP)
+    Reaper.signal(SIGCONT, to: lease.job)
   }
 
   /// Removes a folder unless it is another user's, or gone.
@@ -139,7 +152,10 @@ package final class SupervisorShell {
     case .launch(let plan): launch(plan)
     case .send(let signal):
       switch signal {
-      case .saveAndStop: mpirun?.send(SIGUSR1)
+      case .saveAndStop:
+        mpirun?.send(SIGUSR1)
+        say("saving after this step; another TERM or Ctrl-C ends at once")
+      case .saveAndStopHere: Reaper.signal(SIGUSR1, toRanksOf: lease.job)
       case .save: mpirun?.send(SIGUSR2)
       case .terminate: mpirun?.send(SIGTERM)
       case .kill: mpirun?.send(SIGKILL)

@@ -7,6 +7,7 @@ enum SupervisorSignals {
   private static let stops = Atomic<Int>(0)
   private static let schedulerStops = Atomic<Int>(0)
   private static let saves = Atomic<Int>(0)
+  private static let isToPause = Atomic(false)
 
   static func install() {
     // Under nohup a lost terminal is no reason to stop.
@@ -22,10 +23,16 @@ enum SupervisorSignals {
     onSignal(SIGUSR2, restartsCalls: false) { _ in
       SupervisorSignals.saves.wrappingAdd(1, ordering: .relaxed)
     }
+    onSignal(SIGTSTP, restartsCalls: false) { _ in
+      SupervisorSignals.isToPause.store(true, ordering: .relaxed)
+    }
     // So that poll is interrupted when mpirun ends.
     onSignal(SIGCHLD, restartsCalls: false) { _ in }
     signal(SIGPIPE, SIG_IGN)
   }
+
+  /// Whether Ctrl-Z was pressed since the last call.
+  static func takePause() -> Bool { isToPause.exchange(false, ordering: .relaxed) }
 
   static func take() -> [SupervisorRequest] {
     Array(

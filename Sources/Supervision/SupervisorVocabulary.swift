@@ -82,6 +82,8 @@ package enum SupervisorAction: Equatable, Sendable {
 
 package enum JobSignal: Equatable, Sendable {
   case saveAndStop, save, kill, terminate
+  /// To the ranks of this host themselves: the launcher has not passed on the first.
+  case saveAndStopHere
 }
 
 /// How many ranks each host takes, by host index; 0 where a host is left out.
@@ -120,6 +122,8 @@ package enum Cause: Equatable, Hashable, Sendable {
   case finished
   /// Rank 0 said that it saved and ended on request.
   case stopped
+  /// Rank 0 said that it ended on request and could not save.
+  case unsaved
   /// mpirun ended with a code, a rank's or its own.
   case exit(Int32)
   /// mpirun ended with a code that would mean something, had any rank said so.
@@ -152,6 +156,7 @@ package enum Cause: Equatable, Hashable, Sendable {
     switch self {
     case .finished: "all steps are done"
     case .stopped: "stopped after saving"
+    case .unsaved: "stopped, but the last state could not be saved"
     case .exit(79): "rank without a supervisor ended itself"
     case .exit(let code): "exit code \(code)"
     case .unexplained(0): "the launcher ended with 0, but no rank said that the run was at its end"

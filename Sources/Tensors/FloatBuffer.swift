@@ -9,7 +9,8 @@ package struct FloatBuffer: ~Copyable, @unchecked Sendable {
   private let byteCount: Int
   package let count: Int
 
-  /// Reserves address space; the kernel supplies zeroed memory at first touch.
+  /// Reserves address space; the kernel supplies zeroed memory at first touch. Where it reserves
+  /// none the process ends (exit code 73).
   package init(count: Int) {
     precondition(count >= 0, "a buffer cannot have a negative count")
     self.count = count
@@ -17,7 +18,7 @@ package struct FloatBuffer: ~Copyable, @unchecked Sendable {
     let mapped = mmap(
       nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard let mapped, mapped != MAP_FAILED else {
-      preconditionFailure("cannot map \(byteCount) bytes: \(String(cString: strerror(errno)))")
+      endForWantOfMemory(byteCount: byteCount)
     }
     storage = mapped
     // Advice only: without huge pages the buffer works the same.

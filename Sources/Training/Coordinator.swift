@@ -4,14 +4,21 @@ import Core
 /// function, the same on every rank.
 package struct Coordinator: Sendable {
   private let configuration: RunConfiguration
+  private let canEvaluate: Bool
 
-  package init(_ configuration: RunConfiguration) { self.configuration = configuration }
+  /// - Parameter canEvaluate: whether there are held-out pairs.
+  package init(_ configuration: RunConfiguration, canEvaluate: Bool) {
+    self.configuration = configuration
+    self.canEvaluate = canEvaluate
+  }
 
   /// What follows a finished step, in this order.
   package struct Decision: Equatable, Sendable {
     package var records: Bool
     package var evaluates: Bool
     package var saves: Bool
+    /// The configuration keeps this step's checkpoint, whatever `checkpoint.every` says.
+    package var keeps: Bool
     package var end: End?
   }
 
@@ -48,13 +55,16 @@ package struct Coordinator: Sendable {
     let end: End? =
       nonFiniteInARow >= Self.nonFiniteLimit
       ? .diverged : isLast ? .finished : requests.contains(.stop) ? .stopped : nil
+    let evaluates = canEvaluate && (isLast || step % configuration.evaluation.every == 0)
+    // A diverged state is not worth a checkpoint: it would push a good one out.
+    let keeps =
+      end != .diverged
+      && configuration.checkpoint.retention.keeps(step: step, isMeasured: evaluates)
     return Decision(
       records: step == 1 || step % configuration.train.logEvery == 0 || end != nil
         || nonFiniteInARow > 0,
-      evaluates: isLast || step % configuration.evaluation.every == 0,
-      // A diverged state is not worth a checkpoint: it would push a good one out.
-      saves: end != .diverged
-        && (end != nil || requests.contains(.save)),
-      end: end)
+      evaluates: evaluates,
+      saves: keeps || end != .diverged && (end != nil || requests.contains(.save)),
+      keeps: keeps, end: end)
   }
 }

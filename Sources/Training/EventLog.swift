@@ -6,7 +6,10 @@ import Synchronization
 package enum EventKind: String, Sendable, CaseIterable {
   /// A launch; everything after it up to the next belongs to its incarnation.
   case start
-  case step, validation, save, fault, stop, end
+  case step, validation, save, fault
+  /// How a launch ended: all steps are done and saved; saved on request; asked to stop, but the
+  /// last state could not be saved; given up, as the gradient stayed non-finite or too large.
+  case end, stop, unsaved, diverged
   /// From here on the learning rate is another.
   case change
   /// What the supervisor did: the field `what` says which of its decisions it was.

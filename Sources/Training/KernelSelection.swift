@@ -57,6 +57,33 @@ package enum KernelSelection {
     return present.contains("sse2") ? "Nehalem" : nil
   }
 
+  /// Why a CPU cannot run a kernel set somebody has named: OpenBLAS would load it all the same, and
+  /// its first product end the process with SIGILL. nil for a set that runs or is not known here.
+  ///
+  /// Source: OpenBLAS, cpuid and kernel/Makefile: what each target is compiled for.
+  package static func refusal(of kernels: String, cpu: [String]) -> String? {
+    guard !cpu.isEmpty, let needed = instructions[kernels.lowercased()] else { return nil }
+    let missing = missingFeatures(compiled: needed, cpu: cpu)
+    return missing.isEmpty
+      ? nil
+      : "runtime.blas_kernels \(kernels) needs \(missing.joined(separator: ", ")), which this CPU"
+        + " does not have; \(bestKernels(cpu: cpu) ?? "auto") is the best of those it runs"
+  }
+
+  /// By kernel set, in lower case.
+  private static let instructions: [String: [String]] = {
+    let sse4 = ["ssse3", "sse4_1", "sse4_2"]
+    let avx2 = ["avx", "avx2", "fma"]
+    let avx512 = avx2 + ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"]
+    return [
+      "core2": ["ssse3"], "penryn": ["ssse3", "sse4_1"], "dunnington": ["ssse3", "sse4_1"],
+      "nehalem": sse4, "sandybridge": ["avx"], "bulldozer": ["avx", "fma4"],
+      "piledriver": ["avx", "fma"], "steamroller": ["avx", "fma"], "excavator": avx2,
+      "haswell": avx2, "zen": avx2, "skylakex": avx512, "cooperlake": avx512 + ["avx512_bf16"],
+      "sapphirerapids": avx512 + ["avx512_bf16"],
+    ]
+  }()
+
   /// What to say where a checkpoint was made with other kernels than this process uses. They round
   /// differently: the run goes on, but not bit by bit as it would have.
   ///
@@ -108,10 +135,15 @@ package enum KernelSelection {
   /// Makes this process run on the wanted kernel set, by starting it again where that is needed.
   ///
   /// Call it before anything computes and before MPI starts. Returns the set that was asked for.
-  /// Throws: `Failure` (.internal) when the process cannot be started again.
+  /// Throws: `Failure` (.configuration for a set this CPU cannot run, .internal when the process
+  /// cannot be started again).
   @discardableResult
   package static func apply(_ configured: String?) throws(Failure) -> String? {
-    let wanted = configured ?? bestKernels(cpu: cpuFeatures())
+    let cpu = cpuFeatures()
+    if let configured, let refusal = refusal(of: configured, cpu: cpu) {
+      throw Failure(.configuration, refusal)
+    }
+    let wanted = configured ?? bestKernels(cpu: cpu)
     let environment = ProcessInfo.processInfo.environment
     switch action(wanted: wanted, environment: environment, process: getpid()) {
     case .proceed:

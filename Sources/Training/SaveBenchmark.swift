@@ -35,7 +35,8 @@ package struct SaveBenchmark {
   ///   - length: tokens of each sentence on both sides, end included.
   ///   - folder: where checkpoints are written; a new one on the disk that matters.
   ///
-  /// Throws: `Failure` (.configuration) when there are more ranks than lanes.
+  /// Throws: `Failure` (.configuration when there are more ranks than lanes, .internal when no
+  /// thread can be started).
   package init(
     _ configuration: RunConfiguration, vocabularySize: Int, length: Int, folder: String,
     communicator: any Communicator
@@ -49,8 +50,11 @@ package struct SaveBenchmark {
         store: store, retention: configuration.checkpoint.retention, runIdentifier: "benchmark",
         incarnation: 1, configuration: configuration, tokenizerModel: [], datasetDigest: "",
         provenance: ["generator": "lockstep \(lockstepVersion)"]) : nil
-    saving = Saving(
-      configuration, engine: synthetic.engine, communicator: communicator, publisher: publisher)
+    let engine = synthetic.engine
+    saving = try communicator.together { () throws(Failure) in
+      try Saving(
+        configuration, engine: engine, communicator: communicator, publisher: publisher)
+    }
   }
 
   /// Runs as many saves as asked for, with steps without one between them.
@@ -101,7 +105,9 @@ package struct SaveBenchmark {
   /// What a run does between two steps; saves are asked for here, whatever is due.
   private func advance(past step: Int) throws(Failure) -> SaveRecord? {
     let united = try synthetic.communicator.agree(saving.flags(step: step))
-    return try saving.advance(united, Progress(step: step), validationLoss: nil)
+    return try saving.advance(
+      united, Progress(step: step), validationLoss: nil, isPromised: false
+    ).last
   }
 
   /// What a resumed run does with the newest checkpoint: rank 0 verifies, then all read.

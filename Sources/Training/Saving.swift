@@ -19,15 +19,16 @@ final class Saving {
   private(set) var problem: Failure?
 
   /// - Parameter publisher: on rank 0 and only there.
+  /// Throws: `Failure(.internal)` of this rank alone when no thread can be started.
   init(
     _ configuration: RunConfiguration, engine: StepEngine, communicator: any Communicator,
     publisher: Publisher?
-  ) {
+  ) throws(Failure) {
     self.engine = engine
     self.communicator = communicator
     self.publisher = publisher
     cadence = SaveCadence(configuration.checkpoint.every)
-    writer = CheckpointWriter(
+    writer = try CheckpointWriter(
       communicator: communicator, layout: engine.model.layout,
       publication: publisher.map { .init(store: $0.store, retention: $0.retention) })
   }
@@ -46,13 +47,19 @@ final class Saving {
 
   /// Carries a save on, and begins the one that is asked for as soon as it can.
   ///
-  /// Collective: every rank with the same flags. Returns: what there is to tell.
+  /// Collective: every rank with the same arguments. Returns: what there is to tell, in order.
+  /// - Parameter isPromised: the configuration keeps the checkpoint of this very step, so training
+  ///   waits for the save under way.
   func advance(
-    _ united: UInt64, _ progress: Progress, validationLoss: Double?
-  ) throws(Failure) -> SaveRecord? {
-    let record = try writer.poll(united).map(told)
+    _ united: UInt64, _ progress: Progress, validationLoss: Double?, isPromised: Bool
+  ) throws(Failure) -> [SaveRecord] {
+    var records: [SaveRecord] = []
+    if let event = try writer.poll(united) { records.append(told(event)) }
+    if isPromised, writer.isRequested, let event = try writer.finish() {
+      records.append(told(event))
+    }
     if writer.takesSnapshot { try begin(progress, validationLoss) }
-    return record
+    return records
   }
 
   /// Waits until everything that was asked for is on disk.
@@ -89,7 +96,7 @@ final class Saving {
       return SaveRecord(
         step: step, path: saved?.path ?? "", byteCount: saved?.byteCount ?? 0,
         seconds: saved?.seconds ?? 0, blockedSeconds: blockedSeconds,
-        retentionProblem: saved?.retentionProblem?.message)
+        movedAside: saved?.movedAside, retentionProblem: saved?.retentionProblem?.message)
     case .failed(let step, let failure):
       problem = failure
       return SaveRecord(

@@ -105,14 +105,17 @@ package struct SaveRecord: Equatable, Sendable {
   package var blockedSeconds: Double
   /// Why there is no checkpoint of this step; training goes on.
   package var problem: String?
+  /// Where what had this one's name and did not verify was moved.
+  package var movedAside: String?
   /// Why an older checkpoint could not be removed; this one is safe.
   package var retentionProblem: String?
 
   package init(
     step: Int, path: String, byteCount: Int, seconds: Double, blockedSeconds: Double = 0,
-    problem: String? = nil, retentionProblem: String? = nil
+    problem: String? = nil, movedAside: String? = nil, retentionProblem: String? = nil
   ) {
     self.blockedSeconds = blockedSeconds
+    self.movedAside = movedAside
     self.retentionProblem = retentionProblem
     self.step = step
     self.path = path
@@ -127,6 +130,7 @@ package struct SaveRecord: Equatable, Sendable {
       .init("bytes", .integer(byteCount)), .init("seconds", .number(seconds)),
       .init("blocked_seconds", .number(blockedSeconds)),
       .init("problem", problem.map { .string($0) } ?? .null),
+      .init("moved_aside", movedAside.map { .string($0) } ?? .null),
     ]
   }
 }

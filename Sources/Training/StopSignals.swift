@@ -18,21 +18,35 @@ package struct Requests: OptionSet, Sendable {
 /// Turns signals into requests that the step loop reads between steps.
 package enum StopSignals {
   private static let pending = Atomic<UInt64>(0)
-  /// Whether TERM or INT has come; never taken back.
+  /// Whether TERM, INT or HUP has come; never taken back.
   private static let isEnding = Atomic(false)
+  /// Whether this process tells a person that a signal was heard.
+  private static let answers = Atomic(false)
+  private static let answer: StaticString = "saving after this step; again ends at once\n"
 
-  /// Installs the handlers. A second TERM or INT ends the process at once.
-  package static func install() {
+  /// Installs the handlers. A second TERM, INT or HUP ends the process at once.
+  ///
+  /// - Parameter answers: whether the first is answered on stderr: no launcher does.
+  package static func install(answers: Bool) {
+    self.answers.store(answers, ordering: .relaxed)
+    // Under nohup a lost terminal is no reason to stop.
+    let keepsOn = unsafeBitCast(signal(SIGHUP, SIG_IGN), to: Int.self) == 1
     onSignal(SIGUSR1, restartsCalls: true) { _ in
       StopSignals.pending.bitwiseOr(Requests.stop.rawValue, ordering: .relaxed)
     }
     onSignal(SIGUSR2, restartsCalls: true) { _ in
       StopSignals.pending.bitwiseOr(Requests.save.rawValue, ordering: .relaxed)
     }
-    for number in [SIGTERM, SIGINT] {
+    for number in [SIGTERM, SIGINT] + (keepsOn ? [] : [SIGHUP]) {
       onSignal(number, restartsCalls: true) { number in
         if StopSignals.isEnding.exchange(true, ordering: .relaxed) { _exit(128 + number) }
         StopSignals.pending.bitwiseOr(Requests.stop.rawValue, ordering: .relaxed)
+        guard StopSignals.answers.load(ordering: .relaxed) else { return }
+        // Whoever was interrupted may be about to look at it.
+        let interrupted = errno
+        let text = StopSignals.answer
+        _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
+        errno = interrupted
       }
     }
   }

@@ -34,7 +34,7 @@ package final class Trainer {
     _ configuration: RunConfiguration, communicator: any Communicator,
     observer: any TrainingObserver, inputs: RunInputs, engine: StepEngine, logger: Logger,
     directory: RunDirectory?, publisher: Publisher?, progress: Progress
-  ) {
+  ) throws(Failure) {
     self.configuration = configuration
     self.communicator = communicator
     self.observer = observer
@@ -42,12 +42,12 @@ package final class Trainer {
     self.engine = engine
     self.logger = logger
     self.directory = directory
-    saving = Saving(
+    saving = try Saving(
       configuration, engine: engine, communicator: communicator, publisher: publisher)
     self.progress = progress
-    coordinator = Coordinator(configuration)
     schedule = configuration.learningRateSchedule
     validation = Validation(inputs.validation)
+    coordinator = Coordinator(configuration, canEvaluate: !validation.isEmpty)
   }
 
   /// Trains until the configured number of steps is done, somebody asks to stop, or the run
@@ -57,7 +57,7 @@ package final class Trainer {
   /// the job can only be aborted.
   package func run() throws(Failure) -> Coordinator.End {
     guard progress.step < configuration.train.steps else { return nothingLeft() }
-    let prefetcher = Prefetcher(
+    let prefetcher = try Prefetcher(
       inputs.loader, position: progress.position, indices: engine.ownMicroBatches)
     defer { prefetcher.stop() }
     var pace = Pace(step: progress.step)
@@ -83,10 +83,11 @@ package final class Trainer {
       if decision.end == .diverged { saving.withdraw() }
       let watch = Stopwatch()
       let saved = try recordingDifference { () throws(Failure) in
-        try saving.advance(united, progress, validationLoss: validationLoss)
+        try saving.advance(
+          united, progress, validationLoss: validationLoss, isPromised: decision.keeps)
       }
       pace.exclude(watch.seconds)
-      tell(saved)
+      saved.forEach(tell)
       if let end = decision.end { return try finish(end) }
     }
   }
@@ -152,7 +153,6 @@ package final class Trainer {
   }
 
   private func validate(_ pace: inout Pace) throws(Failure) {
-    guard !validation.isEmpty else { return }
     let watch = Stopwatch()
     let result = try validation.run(engine, over: communicator)
     pace.exclude(watch.seconds)
@@ -166,12 +166,17 @@ package final class Trainer {
   }
 
   /// Tells how a save ended; after one that failed training goes on.
-  private func tell(_ saved: SaveRecord?) {
-    guard let saved, let directory else { return }
+  private func tell(_ saved: SaveRecord) {
+    guard let directory else { return }
     directory.events.append(saved)
     observer.saved(saved)
     logger.info(
       "\(saved.problem ?? "saved \(saved.path)")", metadata: ["step": "\(saved.step)"])
+    if let aside = saved.movedAside {
+      observer.noticed(
+        "step \(saved.step): what had the name of its checkpoint did not verify, and is now"
+          + " \(aside); remove it if nobody needs it")
+    }
     if let problem = saved.retentionProblem { observer.noticed(problem) }
   }
 
@@ -182,11 +187,22 @@ package final class Trainer {
     }
     records.forEach(tell)
     if end != .diverged { try saveAgain() }
-    if end != .diverged, saving.problem != nil { return .unsaved }
-    directory?.events.append(
-      end == .stopped ? .stop : .end, [.init("step", .integer(progress.step))])
-    logger.info("ended: \(end)", metadata: stepMetadata)
-    return end
+    let isUnsaved = end != .diverged && saving.problem != nil
+    if let kind = Self.lastEvent(end, isUnsaved: isUnsaved) {
+      directory?.events.append(kind, [.init("step", .integer(progress.step))])
+    }
+    logger.info("ended: \(isUnsaved ? .unsaved : end)", metadata: stepMetadata)
+    return isUnsaved ? .unsaved : end
+  }
+
+  /// The last state of a run that nobody asked to stop may be saved by another launch: no end.
+  private static func lastEvent(_ end: Coordinator.End, isUnsaved: Bool) -> EventKind? {
+    switch end {
+    case .finished: isUnsaved ? nil : .end
+    case .stopped: isUnsaved ? .unsaved : .stop
+    case .diverged: .diverged
+    case .unsaved: nil
+    }
   }
 
   /// Tries a last save that failed again: what fails it may pass, and no later save makes up for

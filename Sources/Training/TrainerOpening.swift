@@ -34,9 +34,11 @@ extension Trainer {
     let logger = try communicator.together { () throws(Failure) in
       try RankLogHandler.logger(path: paths.log(rank: communicator.rank), rank: communicator.rank)
     }
-    communicator.waits.start(limitSeconds: configuration.runtime.stallSeconds) { line, step in
-      StandardError.say(line)
-      logger.warning("\(line)", metadata: ["step": "\(step)"])
+    try communicator.together { () throws(Failure) in
+      try communicator.waits.start(limitSeconds: configuration.runtime.stallSeconds) { line, step in
+        StandardError.say(line)
+        logger.warning("\(line)", metadata: ["step": "\(step)"])
+      }
     }
     let inputs = try communicator.together { () throws(Failure) in try RunInputs(configuration) }
     let engine = try StepEngine.together(
@@ -70,10 +72,12 @@ extension Trainer {
     try communicator.together { () throws(Failure) in
       try directory?.save(configuration)
     }
-    let trainer = Trainer(
-      configuration, communicator: communicator, observer: observer, inputs: inputs,
-      engine: engine, logger: logger, directory: directory, publisher: publisher,
-      progress: resumed?.progress ?? Progress())
+    let trainer = try communicator.together { () throws(Failure) in
+      try Trainer(
+        configuration, communicator: communicator, observer: observer, inputs: inputs,
+        engine: engine, logger: logger, directory: directory, publisher: publisher,
+        progress: resumed?.progress ?? Progress())
+    }
     try trainer.tellBeginning(root, resumed?.progress.step)
     if resumed == nil {
       for range in engine.weightsToFill {

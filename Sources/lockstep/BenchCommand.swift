@@ -44,7 +44,7 @@ struct BenchCommand: ParsableCommand {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys]
     encoder.keyEncodingStrategy = .convertToSnakeCase
-    print(String(decoding: try encoder.encode(result), as: UTF8.self))
+    try StandardOutput.write(try encoder.encode(result) + [UInt8(ascii: "\n")])
   }
 }
 
@@ -114,7 +114,7 @@ struct BenchStepCommand: ParsableCommand {
     guard !json else { return try BenchCommand.printJSON(result) }
     let percent = { (share: Double) in String(format: "%.1f %%", 100 * share) }
     let rounded = { (value: Double) in String(format: "%.1f", value) }
-    print(
+    try StandardOutput.say(
       """
       \(ProgressLine.grouped(result.parameters)) parameters, \
       \(ProgressLine.grouped(result.tokensPerStep)) source and target tokens a step in sentences \

@@ -55,16 +55,16 @@ struct BenchExchangeCommand: ParsableCommand {
 
   private func show(_ result: ExchangeBenchmark.Result) throws {
     guard !json else { return try BenchCommand.printJSON(result) }
-    print(
+    try StandardOutput.say(
       "# ranks \(result.ranks) on \(result.nodes) node\(result.nodes == 1 ? "" : "s"); memory"
         + " copied at \(gigabytes(result.copyBandwidth)) GB/s (read and written, all ranks at once)"
     )
-    print("#                        lockstep                     MPI_Allreduce")
-    print(
+    try StandardOutput.say("#                        lockstep                     MPI_Allreduce")
+    try StandardOutput.say(
       "#     size      count   time(us)  algbw   busbw     time(us)  algbw   busbw  speedup"
         + "  of memory limit")
     for row in result.rows {
-      print(
+      try StandardOutput.say(
         String(format: "%10d %10d", row.byteCount, row.elementCount) + text(row.lockstep) + "  "
           + text(row.mpi) + String(format: "  %6.2fx", row.speedup)
           + (row.shareOfMemoryLimit.map { String(format: "  %13.0f %%", 100 * $0) } ?? ""))

@@ -65,7 +65,7 @@ struct BenchSaveCommand: ParsableCommand {
       ? "no save lasts a step"
       : "with a save beside it \(seconds(result.stepSecondsWhileSaving)) (\(change), "
         + "\(result.stepsWhileSaving) steps)"
-    print(
+    try StandardOutput.say(
       """
       \(ProgressLine.grouped(result.parameters)) parameters, a checkpoint of \
       \(ProgressLine.bytes(result.checkpointBytes)), ranks \(result.ranks)

@@ -7,6 +7,7 @@ import Foundation
 enum CommandLineEntry {
   /// Parses the process's arguments, runs what they ask for and ends the process.
   static func run<Root: ParsableCommand>(_ root: Root.Type) -> Never {
+    StandardOutput.takeDescriptors()
     // A reader that has seen enough (`| head`) ends the process without a word.
     signal(SIGPIPE, SIG_DFL)
     // A file at its size limit fails its write like one on a full disk.
@@ -14,6 +15,7 @@ enum CommandLineEntry {
     do {
       var command = try root.parseAsRoot()
       try command.run()
+      try StandardOutput.finish()
       finish(.success)
     } catch let failure as Failure {
       finish(failure.exitCode, saying: failure.message.isEmpty ? nil : failure.message)

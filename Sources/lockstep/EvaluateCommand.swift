@@ -54,20 +54,29 @@ struct EvaluateCommand: ParsableCommand {
         "\(data): no pair\(limit) in split \(split.rawValue), which has \(all.count) pairs")
     }
     let evaluation = try Evaluation(pairs, translator: translator) { loaded.model.loss($0) }
-    let report = Report(evaluation, pairCount: pairs.count, omittedCount: all.count - pairs.count)
+    let report = Report(
+      evaluation, of: loaded.source, pairCount: pairs.count,
+      omittedCount: all.count - pairs.count)
     if json {
-      print(String(decoding: try jsonLine(report), as: UTF8.self))
+      try StandardOutput.write(try jsonLine(report) + [UInt8(ascii: "\n")])
     } else {
-      print(evaluation.bleu.verboseScore)
-      print("signature: \(BLEU.signature)")
-      print(
-        String(format: "perplexity = %.3f", evaluation.perplexity)
-          + " over \(evaluation.loss.tokens) pieces of \(pairs.count) pairs"
-          + (report.omittedPairs > 0 ? " (\(report.omittedPairs) longer ones left out)" : ""))
+      let omitted =
+        report.omittedPairs > 0 ? " (\(report.omittedPairs) longer ones left out)" : ""
+      try StandardOutput.say(
+        """
+        weights: \(loaded.source.text)
+        \(evaluation.bleu.verboseScore)
+        signature: \(BLEU.signature)
+        perplexity = \(String(format: "%.3f", evaluation.perplexity)) over \
+        \(evaluation.loss.tokens) pieces of \(pairs.count) pairs\(omitted)
+        """)
     }
   }
 
   private struct Report: Encodable {
+    let checkpoint: String
+    let step: Int
+    let checkpointDigest: String
     let bleu: Double
     let bleuSignature: String
     let bleuPrecisions: [Double]
@@ -79,7 +88,13 @@ struct EvaluateCommand: ParsableCommand {
     let pairs: Int
     let omittedPairs: Int
 
-    init(_ evaluation: Evaluation, pairCount: Int, omittedCount: Int) {
+    init(
+      _ evaluation: Evaluation, of source: LoadedTranslator.Source, pairCount: Int,
+      omittedCount: Int
+    ) {
+      checkpoint = source.checkpoint
+      step = source.step
+      checkpointDigest = source.checkpointDigest
       bleu = evaluation.bleu.score
       bleuSignature = BLEU.signature
       bleuPrecisions = evaluation.bleu.precisions

@@ -52,9 +52,9 @@ struct InspectCommand: ParsableCommand {
     if verify { return try verify(paths[0]) }
     let inspection = try Inspection(of: paths[0])
     if json {
-      FileHandle.standardOutput.write(Data(try inspection.encoded()))
+      try StandardOutput.write(try inspection.encoded())
     } else {
-      print(InspectionText(inspection).lines.joined(separator: "\n"))
+      try StandardOutput.say(InspectionText(inspection).lines.joined(separator: "\n"))
     }
     if inspection.verification == .damaged {
       throw Failure(.badData, inspection.remark ?? "\(inspection.path): is damaged")
@@ -64,9 +64,9 @@ struct InspectCommand: ParsableCommand {
   private func verify(_ path: String) throws {
     let report = try VerificationReport(of: path)
     if json {
-      FileHandle.standardOutput.write(Data(try report.encoded()))
+      try StandardOutput.write(try report.encoded())
     } else if report.isSound {
-      print(
+      try StandardOutput.say(
         "\(escaped(report.path)): every byte is what its manifest says (step \(report.step ?? 0), "
           + "\(report.byteCount ?? 0) bytes in \(report.blockCount ?? 0) blocks)")
     }
@@ -78,9 +78,9 @@ struct InspectCommand: ParsableCommand {
   private func compare(_ first: String, _ second: String) throws {
     let comparison = try Comparison(of: first, and: second)
     if json {
-      FileHandle.standardOutput.write(Data(try comparison.encoded()))
+      try StandardOutput.write(try comparison.encoded())
     } else {
-      print(ComparisonText(comparison).lines.joined(separator: "\n"))
+      try StandardOutput.say(ComparisonText(comparison).lines.joined(separator: "\n"))
     }
     if !comparison.isIdentical {
       throw ArgumentParser.ExitCode(Core.ExitCode.different.rawValue)

@@ -14,7 +14,7 @@ struct LifelineCommand: ParsableCommand {
 struct CoresCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: "cores", shouldDisplay: false)
 
-  func run() { print(Processors.cores) }
+  func run() throws { try StandardOutput.say("\(Processors.cores)") }
 }
 
 /// `lockstep reap`: ends what is left of a job on this host; the supervisor calls it on others.

@@ -81,9 +81,16 @@ struct LaunchCommand: ParsableCommand {
   @Flag(help: "Go on with another learning rate (schedule.*) than the run was saved with.")
   var newSchedule = false
 
+  /// Ten times what the largest machines have; sums of such counts fit.
+  private static let rankLimit = 10_000_000
+
   func validate() throws {
-    guard ranks ?? 1 > 0 else { throw ValidationError("-np must be positive.") }
-    guard restarts >= 0 else { throw ValidationError("--restarts must not be negative.") }
+    guard 1...Self.rankLimit ~= ranks ?? 1 else {
+      throw ValidationError("-np must be from 1 to \(Self.rankLimit).")
+    }
+    guard 0...1_000_000 ~= restarts else {
+      throw ValidationError("--restarts must be from 0 to a million.")
+    }
     guard minRanks ?? 1 > 0 else { throw ValidationError("--min-ranks must be positive.") }
     for (name, seconds) in [
       ("patience", patience), ("liveness", liveness), ("start-timeout", startTimeout),
@@ -112,7 +119,13 @@ struct LaunchCommand: ParsableCommand {
         .usage, "--min-ranks \(minRanks ?? 1): the job has \(wanted) ranks; ask for fewer")
     }
     if dryRun {
-      print(LaunchLine(line, plan: LaunchPlan(ranks: wanted, on: line.hosts), launch: nil).text)
+      let plan = LaunchPlan(ranks: wanted, on: line.hosts)
+      let example = LaunchLine(line, plan: plan, launch: nil)
+      try StandardOutput.say(example.text)
+      if let file = example.file {
+        let lines = file.text.split(separator: "\n").joined(separator: ", ")
+        CommandLineEntry.say("the lines of \(file.path), which launch writes: \(lines)")
+      }
       let dropped = line.passed.dropped.joined(separator: " ")
       CommandLineEntry.say(dropped.isEmpty ? nil : "not passed to the ranks: \(dropped)")
       return
@@ -124,7 +137,7 @@ struct LaunchCommand: ParsableCommand {
     if requeue, case .stopped(let standing, by: .scheduler) = verdict.reason {
       CommandLineEntry.say(
         Requeue.run(
-          paths: RunPaths(root: runPath), savedStep: standing.savedStep,
+          job: job?.id, paths: RunPaths(root: runPath), savedStep: standing.savedStep,
           environment: environment))
     }
     throw ArgumentParser.ExitCode(verdict.exitCode)

@@ -48,7 +48,8 @@ extension LaunchCommand {
       isOneHost
       ? HostAgent.shell([]) : try LauncherChoice.agent(self.agent, path: path, isInJob: isInJob)
     let named = try source?.resolved(
-      agent: agent, program: binary, environment: environment, withinSeconds: probeTimeout)
+      agent: agent, program: binary, environment: environment, withinSeconds: probeTimeout,
+      guess: ranks == nil ? nil : CommandLineEntry.say)
     let hosts = placed(named ?? [JobHost(name: JobHost.localName, slots: ranks ?? 1)])
     let slots = named?.reduce(0) { $0 + $1.slots }
     let wanted = ranks ?? slots ?? 1
@@ -59,7 +60,7 @@ extension LaunchCommand {
         + (newSchedule ? ["--new-schedule"] : []),
       hosts: hosts, namedSlots: slots, agent: agent,
       policy: policy(ranks: wanted, endsIn: job?.secondsLeft),
-      temporaryFolder: environment["TMPDIR"] ?? "/tmp",
+      temporaryFolder: environment["TMPDIR"].flatMap { $0.isEmpty ? nil : $0 } ?? "/tmp",
       sharedMemoryFolder: isOneHost && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : nil,
       environment: environment, passedNames: passedNames, isRoot: geteuid() == 0,
       cores: Processors.cores, processors: Processors.usable,

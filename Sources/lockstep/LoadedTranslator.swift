@@ -11,6 +11,19 @@ import Training
 struct LoadedTranslator {
   let model: TrainedTransformer
   let tokenizer: Tokenizer
+  let source: Source
+
+  /// Whose weights these are: of a run with a damaged checkpoint not those one expects.
+  struct Source {
+    let checkpoint: String
+    let step: Int
+    /// Of the checkpoint, as its manifest has it.
+    let checkpointDigest: String
+
+    var text: String {
+      "\(escaped(checkpoint)): step \(step), digest \(checkpointDigest)"
+    }
+  }
 
   /// Opens a checkpoint, or the newest one that verifies of a run directory.
   ///
@@ -28,6 +41,9 @@ struct LoadedTranslator {
     let weights = FloatBuffer(count: layout.count)
     try checkpoint.read(0..<layout.count, of: .parameters, into: weights.view)
     model = TrainedTransformer(shape, weights: weights)
+    source = Source(
+      checkpoint: checkpoint.path, step: checkpoint.header.step,
+      checkpointDigest: checkpoint.digest)
   }
 
   var translator: Translator {

@@ -35,21 +35,25 @@ struct TrainCommand: ParsableCommand {
     // What is wrong is said once all ranks have found each other, and then by one of them.
     let kernels = Result { () throws(Failure) in try prepareKernels(config, overrides) }
     // Before the first sign of life: who hears of a rank may send it a signal.
-    StopSignals.install()
-    Pulse.start()
+    StopSignals.install(answers: !Launch.isByMPI)
+    // A reader that is gone (`| head`) ends no run.
+    signal(SIGPIPE, SIG_IGN)
+    let pulse = Result { () throws(Failure) in try Pulse.start() }
     let communicator = try Launch.communicator()
     Pulse.everyRankHasStarted()
     let isFirst = communicator.rank == 0
     let trainer: Trainer
+    let console = TrainingConsole(isSilent: !isFirst)
     do throws(Failure) {
       let configuration = try communicator.together { () throws(Failure) in
         try kernels.get()
+        try pulse.get()
         return try RunConfiguration.load(path: config, overrides: overrides)
       }
       trainer = try Trainer.open(
         configuration, run: runPath, takesSchedule: newSchedule,
         commandLine: CommandLine.arguments, communicator: communicator,
-        observer: TrainingConsole(isSilent: !isFirst))
+        observer: console)
     } catch {
       // Every rank knows the same failure; one of them says it.
       CommandLineEntry.say(isFirst ? error.message : nil)
@@ -57,21 +61,23 @@ struct TrainCommand: ParsableCommand {
       try communicator.finish()
       throw ArgumentParser.ExitCode(error.exitCode.rawValue)
     }
-    try end(trainer, communicator)
+    try end(trainer, communicator, console)
   }
 
-  private func end(_ trainer: Trainer, _ communicator: any Communicator) throws {
+  private func end(
+    _ trainer: Trainer, _ communicator: any Communicator, _ console: TrainingConsole
+  ) throws {
     do {
       let end = try trainer.run()
+      if end == .stopped { console.say("stopped after saving; the same command goes on from here") }
+      CommandLineEntry.say(console.lostLines)
       Pulse.end(end.exitCode)
       try communicator.barrier()
       let isFirst = communicator.rank == 0
       try communicator.finish()
       switch end {
-      case .finished: return
-      case .stopped:
-        if isFirst { print("stopped after saving; the same command goes on from here") }
-        throw ArgumentParser.ExitCode(end.exitCode.rawValue)
+      // Not by the way of those whose output is their result.
+      case .finished, .stopped: throw ArgumentParser.ExitCode(end.exitCode.rawValue)
       case .diverged:
         CommandLineEntry.say(
           isFirst
@@ -134,12 +140,19 @@ func requireCPU() throws(Failure) {
     compiled: KernelSet.compiledFeatures, cpu: KernelSelection.cpuFeatures())
 }
 
-/// Prints what a run tells; the ranks but the first are silent.
-struct TrainingConsole: TrainingObserver {
-  let isSilent: Bool
+/// Prints what a run tells; the ranks but the first are silent. A reader that is gone or a disk
+/// that is full is no reason to end a run: what nobody could read is counted.
+final class TrainingConsole: TrainingObserver {
+  private let isSilent: Bool
   private let terminal = Terminal.current()
+  private var lost: (lines: Int, why: String)?
 
   init(isSilent: Bool) { self.isSilent = isSilent }
+
+  /// What could not be said; nil when everything was.
+  var lostLines: String? {
+    lost.map { "\($0.lines) lines could not be written (\($0.why)); events.jsonl has them all" }
+  }
 
   func began(_ description: RunDescription) {
     StepBeacon.began(after: description.resumedStep ?? 0)
@@ -158,9 +171,12 @@ struct TrainingConsole: TrainingObserver {
   }
   func noticed(_ line: String) { CommandLineEntry.say(isSilent ? nil : line) }
 
-  private func say(_ line: String) {
+  func say(_ line: String) {
     guard !isSilent else { return }
-    print(line)
-    fflush(nil)
+    do throws(Failure) {
+      try StandardOutput.say(line)
+    } catch {
+      lost = ((lost?.lines ?? 0) + 1, error.message)
+    }
   }
 }

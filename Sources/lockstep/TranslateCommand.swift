@@ -22,12 +22,17 @@ struct TranslateCommand: ParsableCommand {
 
   @OptionGroup var search: SearchOptions
 
-  @Flag(help: "Write one JSON object a line: source, translation, score, log_probability, tokens.")
+  @Flag(
+    help: """
+      Write one JSON object a line: source, translation, score, log_probability, tokens, and step \
+      and checkpoint_digest of the weights.
+      """)
   var json = false
 
   func run() throws {
     try prepareKernels()
-    var translator = try LoadedTranslator(checkpoint: checkpoint).translator
+    let loaded = try LoadedTranslator(checkpoint: checkpoint)
+    var translator = loaded.translator
     search.apply(to: &translator)
     var input = TextLines(descriptor: STDIN_FILENO, name: "standard input")
     // A person who types a line wants its translation now.
@@ -36,7 +41,10 @@ struct TranslateCommand: ParsableCommand {
       let firstLineNumber = input.count + 1
       let (lines, failure) = readWindow(&input, count: windowSize, for: translator)
       let translations = try translator.translate(lines, firstLineNumber: firstLineNumber)
-      try write(translations)
+      if firstLineNumber == 1, !lines.isEmpty {
+        CommandLineEntry.say("weights: \(loaded.source.text)")
+      }
+      try write(translations, of: loaded.source)
       if let failure { throw failure }
       if lines.isEmpty { return }
     }
@@ -59,17 +67,15 @@ struct TranslateCommand: ParsableCommand {
     }
   }
 
-  private func write(_ translations: [Translation]) throws {
+  private func write(
+    _ translations: [Translation], of source: LoadedTranslator.Source
+  ) throws {
     var output = Data()
     for translation in translations {
-      output += json ? try jsonLine(Record(translation)) : Data(translation.text.utf8)
+      output += json ? try jsonLine(Record(translation, source)) : Data(translation.text.utf8)
       output.append(0x0A)
     }
-    do {
-      try FileHandle.standardOutput.write(contentsOf: output)
-    } catch {
-      throw Failure(.inputOutput, "standard output: cannot write (\(error.localizedDescription))")
-    }
+    try StandardOutput.write(output)
   }
 
   private struct Record: Encodable {
@@ -78,9 +84,13 @@ struct TranslateCommand: ParsableCommand {
     let score: Double
     let logProbability: Double
     let tokens: [Int32]
+    let step: Int
+    let checkpointDigest: String
 
-    init(_ translation: Translation) {
+    init(_ translation: Translation, _ weights: LoadedTranslator.Source) {
       source = translation.source
+      step = weights.step
+      checkpointDigest = weights.checkpointDigest
       self.translation = translation.text
       score = translation.score
       logProbability = translation.logProbability

@@ -21,7 +21,7 @@ private func save(_ folder: String, step: Int) throws(Failure) {
   layout.append("embedding/weight", [7, 5], .constant(0))
   layout.append("decoder/weight", [100, 111], .constant(0))
   let communicator = SoloCommunicator()
-  let writer = CheckpointWriter(
+  let writer = try CheckpointWriter(
     communicator: communicator, layout: layout,
     publication: .init(
       store: CheckpointStore(folder: folder), retention: RetentionPolicy(newest: 2)))

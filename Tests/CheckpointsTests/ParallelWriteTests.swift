@@ -49,8 +49,8 @@ import Testing
 
   private static func writer(
     _ communicator: ThreadedCommunicator, _ folder: String, keep: Int = 5
-  ) -> CheckpointWriter {
-    CheckpointWriter(
+  ) throws -> CheckpointWriter {
+    try CheckpointWriter(
       communicator: communicator, layout: layout(),
       publication: communicator.rank == 0
         ? .init(
@@ -71,7 +71,7 @@ import Testing
       let reference = try CheckpointStore(folder: folder + "/one").save(
         tinyHeader(step: 7), layout: Self.layout(), from: KnownState())
       let outcomes = try withRanks(ranks) { communicator in
-        let writer = Self.writer(communicator, folder + "/many")
+        let writer = try Self.writer(communicator, folder + "/many")
         return try Self.withPieces(of: communicator.rank, ranks: ranks, KnownState()) {
           pieces, memory in
           writer.begin(step: 7, tinyHeader(step: 7), pieces: pieces)
@@ -97,7 +97,7 @@ import Testing
   @Test func trainingGoesOnWhileASaveIsUnderWayAndRequestsCoalesce() throws {
     try withTemporaryFolder { folder in
       let logs = try withRanks(3) { communicator in
-        let writer = Self.writer(communicator, folder)
+        let writer = try Self.writer(communicator, folder)
         var log: [String] = []
         var begun: [Int] = []
         for step in 1...2000 {
@@ -138,7 +138,7 @@ import Testing
       _ = try CheckpointStore(folder: folder).save(
         tinyHeader(step: 1), layout: Self.layout(), from: KnownState())
       let outcomes = try withRanks(3) { communicator in
-        let writer = Self.writer(communicator, folder)
+        let writer = try Self.writer(communicator, folder)
         return try Self.withPieces(of: communicator.rank, ranks: 3, KnownState()) { pieces, _ in
           var log: [String] = []
           for step in 2...3 {
@@ -174,7 +174,7 @@ import Testing
     try withTemporaryFolder { folder in
       for change in [1, -1] {
         let outcomes = try withRanks(2) { communicator in
-          let writer = Self.writer(communicator, folder)
+          let writer = try Self.writer(communicator, folder)
           return try Self.withPieces(of: communicator.rank, ranks: 2, KnownState()) {
             pieces, _ in
             var pieces = pieces

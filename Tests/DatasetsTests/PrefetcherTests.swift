@@ -17,7 +17,7 @@ import Testing
   @Test func stepsComeInOrderWithWhatTheReplicaOwns() throws {
     let loader = try self.loader()
     for indices in [0..<8, 3..<6, 7..<8, 2..<2] {
-      let prefetcher = Prefetcher(loader, position: 0, indices: indices)
+      let prefetcher = try Prefetcher(loader, position: 0, indices: indices)
       var position = 0
       for _ in 0..<20 {
         let step = try prefetcher.next()
@@ -32,18 +32,18 @@ import Testing
 
   @Test func errorsOfTheThreadReachTheCaller() throws {
     let loader = try self.loader()
-    let badPosition = Prefetcher(loader, position: 1, indices: 0..<8)
+    let badPosition = try Prefetcher(loader, position: 1, indices: 0..<8)
     #expect(failure { _ = try badPosition.next() }?.exitCode == .badData)
     #expect(failure { _ = try badPosition.next() }?.exitCode == .internal)
     try FileManager.default.removeItem(atPath: "\(scratch.path)/data")
-    let missing = Prefetcher(loader, position: 0, indices: 0..<8)
+    let missing = try Prefetcher(loader, position: 0, indices: 0..<8)
     #expect(failure { _ = try missing.next() }?.exitCode == .missingInput)
   }
 
   @Test func endingInTheMiddleWaitsForTheThread() throws {
     let loader = try self.loader()
     for taken in 0..<10 {
-      let prefetcher = Prefetcher(loader, position: 0, indices: 0..<8)
+      let prefetcher = try Prefetcher(loader, position: 0, indices: 0..<8)
       for _ in 0..<taken { _ = try prefetcher.next() }
       prefetcher.stop()
       prefetcher.stop()

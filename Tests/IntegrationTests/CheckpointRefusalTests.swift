@@ -42,7 +42,10 @@ import Testing
     try truncate(run, step: "000000020")
     let translated = try translate(run.path)
     #expect(translated.exitCode == 0)
-    #expect(translated.errorLines.count == 1, "\(translated.error)")
+    // What it falls back from, and what it falls back to.
+    #expect(translated.errorLines.count == 2, "\(translated.error)")
+    let older = try #require(run.savedSteps.dropLast().last)
+    #expect(translated.error.contains("weights: \(run.checkpoint(older)): step \(older), "))
     let outcome = try run.train(.mpirun(2))
     #expect(outcome.exitCode == 0)
     #expect(outcome.errorLines.count == 1, "\(outcome.error)")

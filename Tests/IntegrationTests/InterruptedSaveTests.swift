@@ -14,14 +14,7 @@ import Testing
 
   private static let calls = ["openat", "fallocate", "pwrite64", "fsync", "renameat2", "unlink"]
 
-  private static let canTrace: Bool = {
-    guard let scratch = try? Scratch(),
-      let job = try? Job(["strace", "-o", "/dev/null", "true"], in: scratch)
-    else { return false }
-    return (try? job.outcome().exitCode) == 0
-  }()
-
-  @Test(.enabled(if: canTrace, "SKIPPED: needs strace and the right to trace"))
+  @Test(.enabled(if: Program.canTrace, "SKIPPED: needs strace and the right to trace"))
   func aSaveThatIsCutOffAnywhereHarmsNothing() throws {
     let scratch = try Scratch()
     // The first save runs beside the training, the last one is waited for: that is cut off.
@@ -52,7 +45,7 @@ import Testing
   }
 
   /// There is no later save to make up for the last one.
-  @Test(.enabled(if: canTrace, "SKIPPED: needs strace and the right to trace"))
+  @Test(.enabled(if: Program.canTrace, "SKIPPED: needs strace and the right to trace"))
   func aLastSaveThatFailsIsTriedAgain() throws {
     let scratch = try Scratch()
     let whole = try TinyRun(["checkpoint.every=100"], steps: 20, name: "whole", in: scratch)

@@ -56,6 +56,14 @@ enum Program {
       .first { FileManager.default.isExecutableFile(atPath: $0) }
   }()
 
+  /// Whether system calls can be made to fail or wait.
+  static let canTrace: Bool = {
+    guard let scratch = try? Scratch(),
+      let job = try? Job(["strace", "-o", "/dev/null", "true"], in: scratch)
+    else { return false }
+    return (try? job.outcome().exitCode) == 0
+  }()
+
   static func command(_ arguments: [String], _ launch: Launch = .alone) throws -> [String] {
     if case .supervised(let ranks) = launch {
       // In the place of `train`.

@@ -78,6 +78,10 @@ extension Outcome {
     ["evaluate", "--checkpoint", "c", "--data", "d", "--split", "train"],
     ["translate", "--checkpoint", "c", "--beam", "9223372036854775807"],
     ["translate", "--checkpoint", "c", "--batch-tokens", "9223372036854775807"],
+    ["launch", "-np", "9223372036854775807", Program.copyConfiguration, "--run", "r"],
+    [
+      "launch", "--restarts", "9223372036854775807", Program.copyConfiguration, "--run", "r",
+    ],
     [
       "launch", "-np", "2", "--min-ranks", "3", Program.copyConfiguration, "data.path=d", "--run",
       "r",

@@ -1,3 +1,4 @@
+import Checkpoints
 import Core
 import Foundation
 import Testing
@@ -23,7 +24,10 @@ import Testing
     for beam in ["1", "4"] {
       let outcome = try scratch.run(
         ["translate", "--checkpoint", run, "--beam", beam], input: source)
-      #expect(outcome.exitCode == 0 && outcome.error == "", "\(outcome.error)")
+      #expect(outcome.exitCode == 0, "\(outcome.error)")
+      let weights = try Checkpoint.open(run)
+      #expect(
+        outcome.error == "lockstep: weights: \(weights.path): step 500, digest \(weights.digest)\n")
       let found = outcome.output.split(separator: "\n", omittingEmptySubsequences: false)
       try #require(found.count == expected.count)
       let right = zip(found, expected).count { $0 == $1 && !$0.isEmpty }
@@ -52,7 +56,7 @@ import Testing
     for beam in ["1", "4"] {
       let command = ["translate", "--checkpoint", try TinyRun.trained, "--beam", beam]
       let outcome = try scratch.run(command, input: input)
-      #expect(outcome.exitCode == 0 && outcome.error == "", "\(outcome.error)")
+      #expect(outcome.exitCode == 0 && outcome.errorLines.count == 1, "\(outcome.error)")
       let found = outcome.output.split(separator: "\n", omittingEmptySubsequences: false)
       try #require(found.count == 7 && found[6].isEmpty)
       #expect(found[1].isEmpty && found[2].isEmpty)
@@ -74,8 +78,8 @@ import Testing
     let bytes = Data("a b\n".utf8) + line + Data("\nc\n".utf8)
     let outcome = try Job(command, input: bytes, in: scratch).outcome()
     #expect(outcome.exitCode == ExitCode.badData.rawValue)
-    #expect(outcome.errorLines.count == 1)
-    #expect(outcome.error.hasPrefix("lockstep: ") && outcome.error.contains("line 2"))
+    #expect(outcome.errorLines.count == 2)
+    #expect(outcome.error.hasPrefix("lockstep: weights: ") && outcome.error.contains("line 2"))
     #expect(outcome.output.split(separator: "\n", omittingEmptySubsequences: false).count == 2)
   }
 
@@ -106,6 +110,10 @@ import Testing
       ["evaluate", "--checkpoint", try TinyRun.trained, "--data", "other", "--json"])
     #expect(outcome.exitCode == 0 && outcome.error == "", "\(outcome.error)")
     #expect(outcome.output.contains("\"pairs\":50"), "\(outcome.output)")
+    let weights = try Checkpoint.open(try TinyRun.trained)
+    #expect(outcome.output.contains("\"checkpoint\":\"\(weights.path)\""))
+    #expect(outcome.output.contains("\"checkpoint_digest\":\"\(weights.digest)\""))
+    #expect(outcome.output.contains("\"step\":\(weights.header.step),"), "\(outcome.output)")
     try scratch.run(
       ["evaluate", "--checkpoint", try TinyRun.trained, "--data", "other", "--split", "valid"]
     ).expectRefusal(.badData, naming: ["valid"])

@@ -81,7 +81,7 @@ import Tensors
       if communicator.rank == last { Thread.sleep(forTimeInterval: 5) }
       return try communicator.exchange([.send(room.view[0..<1], to: 0)])
     }
-    communicator.waits.start(limitSeconds: 2) { line, _ in say(line) }
+    try communicator.waits.start(limitSeconds: 2) { line, _ in say(line) }
     try communicator.exchange(
       (1...last).map { .receive(into: room.view[$0..<$0 + 1], from: $0) })
   }

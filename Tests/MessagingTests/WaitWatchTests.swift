@@ -37,12 +37,12 @@ import Testing
     #expect(watch.line(seconds: 9) == nil)
   }
 
-  @Test func itsThreadEndsWhenItIsToldTo() {
+  @Test func itsThreadEndsWhenItIsToldTo() throws {
     let watch = WaitWatch(rank: 0, size: 1)
     watch.stop()
     for _ in 0..<3 {
-      watch.start(limitSeconds: 1) { _, _ in }
-      watch.start(limitSeconds: 1) { _, _ in }
+      try watch.start(limitSeconds: 1) { _, _ in }
+      try watch.start(limitSeconds: 1) { _, _ in }
       watch.stop()
       watch.stop()
     }

@@ -56,6 +56,57 @@ import Testing
     }
   }
 
+  /// Not the end of the run, whatever the launcher returns.
+  @Test func whatHasDivergedIsNotFinished() {
+    for end in [.exit(0), .exit(80), .exit(255), .signal(9)] as [ProcessEnd] {
+      var bench = Bench()
+      _ = bench.begin(savedStep: 5)
+      bench.train(10)
+      _ = bench.exit(end, .diverged(step: 20))
+      #expect(verdict(bench.reaped()) == Verdict(.final(.diverged), exitCode: .diverged))
+    }
+  }
+
+  /// srun returns the highest code, and ends the others after the first.
+  @Test func whatARankSaidOutweighsTheLaunchersHighestCode() {
+    var said = Bench()
+    _ = said.begin()
+    said.train(4)
+    _ = said.beat(1, step: 8, leaving: .internal)
+    #expect(cause(said.exit(.exit(137))) == .exit(70))
+
+    var blamed = Bench()
+    _ = blamed.begin()
+    blamed.train(4)
+    _ = blamed.take(.rankEnded(rank: 1, .exit(74)))
+    #expect(cause(blamed.exit(.exit(137))) == .exit(74))
+  }
+
+  /// An OpenCL runtime may have taken mpirun's handler, a busy machine its time.
+  @Test func aStopThatNoRankHasHeardIsRepeated() {
+    var bench = Bench()
+    _ = bench.begin()
+    bench.train(4)
+    #expect(bench.take(.signal(.stop(.person))) == [.send(.saveAndStop)])
+    var repeated: [Int] = []
+    for step in 8..<40 where bench.beat(0, step: step) == [.send(.saveAndStopHere)] {
+      repeated.append(step)
+    }
+    #expect(repeated.count == 1 && 10...14 ~= repeated[0], "\(repeated)")
+  }
+
+  /// Locked out by another job, or without its data: no disk is full.
+  @Test func onlyARunThatHasBegunCanBeUnsaved() throws {
+    var bench = Bench()
+    _ = bench.begin(savedStep: 5)
+    _ = bench.take(.launched(incarnation: 1))
+    for rank in 0..<2 { _ = bench.beat(rank, step: 0, activity: .starting, resumed: -1) }
+    _ = bench.take(.signal(.stop(.person)))
+    _ = bench.beat(0, step: 0, leaving: .inputOutput, resumed: -1)
+    _ = bench.exit(.exit(74))
+    #expect(try #require(verdict(bench.reaped())).exitCode == 75)
+  }
+
   @Test func onlyRankZeroSpeaksForTheRun() {
     var bench = Bench()
     _ = bench.begin()
@@ -128,9 +179,32 @@ import Testing
     #expect(try stop(saved: nil, .exit(205), nil, found: 30).text.contains("step 30 is saved"))
     let unheard = try stop(saved: 5, .exit(205), nil, found: 15, recorded: 24)
     #expect(unheard.text.hasPrefix("stopped without saving steps 16 to 24:"))
-    let unsaved = try stop(saved: 5, .exit(74), nil)
-    #expect(unsaved.exitCode == 74)
-    #expect(unsaved.text.contains("could not be saved") && unsaved.text.contains("step 5"))
+    for word in [nil, LastWord.unsaved(step: 20)] {
+      let unsaved = try stop(saved: 5, .exit(74), word)
+      #expect(unsaved.exitCode == 74)
+      #expect(unsaved.text.contains("could not be saved") && unsaved.text.contains("step 5"))
+    }
+    // The ranks alone were asked.
+    var alone = Bench()
+    _ = alone.begin(savedStep: 5)
+    alone.train(10)
+    _ = alone.exit(.exit(0), .unsaved(step: 20))
+    #expect(verdict(alone.reaped())?.exitCode == 74)
+
+    // An earlier launch had come further; what this one says of its end is the run's.
+    var again = Bench()
+    _ = again.begin(savedStep: 5)
+    again.train(10)
+    _ = again.exit(.exit(139))
+    _ = again.reaped()
+    let isLaunched = again.untilLaunch()
+    #expect(isLaunched)
+    again.train(3)
+    _ = again.take(.signal(.stop(.person)))
+    _ = again.exit(.exit(75), .stopped(step: 12))
+    #expect(
+      verdict(again.reaped())?.text
+        == "stopped; step 12 is saved, the same command goes on from there")
 
     var early = Bench()
     _ = early.begin()
@@ -152,6 +226,23 @@ import Testing
     // From here on a person waits.
     bench.now += 1.5
     #expect(bench.take(.signal(.stop(.person))).first == .send(.terminate))
+  }
+
+  /// A job whose time is up gets TERM, as one that somebody has cancelled, but is queued again.
+  @Test func theEndOfTheTimeIsTheSchedulers() {
+    for (moment, origin) in [(50.0, StopOrigin.person), (99.5, .scheduler)] {
+      var bench = Bench(endsAt: 100)
+      _ = bench.begin()
+      bench.train(4)
+      _ = bench.take(.signal(.stop(.scheduler)))
+      bench.now = moment
+      _ = bench.take(.signal(.stop(.person)))
+      _ = bench.exit(.exit(75), .stopped(step: 9))
+      #expect(
+        verdict(bench.reaped())
+          == Verdict(
+            .stopped(Standing(savedStep: 9, step: 9), by: origin), exitCode: .stoppedResumable))
+    }
   }
 
   @Test func aRunStopsWhileThereIsTimeToSave() {
@@ -206,8 +297,11 @@ import Testing
     #expect(try word([step, String(end.dropLast(9))]) == nil)
     #expect(try word([]) == nil)
     _ = try word([step, stop, supervisor, String(step.dropLast(3))])
-    #expect(LastWord.furthestStep(eventsAt: path) == 8)
-    #expect(LastWord.furthestStep(eventsAt: path + "-gone") == 0)
+    #expect(LastWord.furthestStep(eventsAt: path, ofLaunch: 2) == 8)
+    #expect(LastWord.furthestStep(eventsAt: path, ofLaunch: 3) == 0)
+    #expect(LastWord.furthestStep(eventsAt: path + "-gone", ofLaunch: 2) == 0)
+    #expect(try word([#"{"event":"diverged","incarnation":2,"step":9}"#]) == .diverged(step: 9))
+    #expect(try word([#"{"event":"unsaved","incarnation":2,"step":9}"#]) == .unsaved(step: 9))
     #expect(LastWord(eventsAt: path + "-gone", ofLaunch: 2) == nil)
   }
 }

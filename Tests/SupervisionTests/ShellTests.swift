@@ -258,7 +258,7 @@ private let job = String(repeating: "0123abcd", count: 4)
     try #require(pipe(&ends) == 0)
     close(ends[0])
     defer { close(ends[1]) }
-    let forwarder = Forwarder(to: ends[1])
+    let forwarder = try Forwarder(to: ends[1])
     let watch = Stopwatch()
     for _ in 0..<3 {
       forwarder.send(Array("words\n".utf8))

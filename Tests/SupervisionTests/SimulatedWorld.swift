@@ -115,7 +115,7 @@ struct SimulatedWorld {
     guard let index = jobs.lastIndex(where: { $0.supervisor == supervisor && $0.isLauncherAlive })
     else { return }
     switch signal {
-    case .saveAndStop: jobs[index].isAskedToStop = true
+    case .saveAndStop, .saveAndStopHere: jobs[index].isAskedToStop = true
     case .save: break
     case .terminate:
       if !jobs[index].ignoresTerminate { end(index, .exit(1), after: dice.between(0.1, 2)) }
@@ -229,7 +229,8 @@ struct SimulatedWorld {
         return end(index, .exit(139), after: 0.05)
       }
       if let finalCode, step == finalCode.step {
-        return leave(index, finalCode.code, nil, after: 0.05)
+        let word: LastWord? = finalCode.code == .diverged ? .diverged(step: step) : nil
+        return leave(index, finalCode.code, word, after: 0.05)
       }
       jobs[index].step = step
       jobs[index].work += 1
@@ -241,16 +242,17 @@ struct SimulatedWorld {
 
   private mutating func save(_ index: Int, isLast: Bool) {
     let step = jobs[index].step
+    let unsaved: LastWord? = step < targetStep ? .unsaved(step: step) : nil
     guard hosts[jobs[index].ranks[0].host].reachesDisk, !dice.chance(0.02) else {
       // A disk that fails: training goes on, but an end without its save is no success.
       isDisturbed = true
-      if isLast { leave(index, .inputOutput, nil, after: 0.1) }
+      if isLast { leave(index, .inputOutput, unsaved, after: 0.1) }
       return
     }
     if disk.publish(step: step, incarnation: jobs[index].incarnation) {
       jobs[index].savedStep = step
     } else if isLast {
-      return leave(index, .inputOutput, nil, after: 0.1)
+      return leave(index, .inputOutput, unsaved, after: 0.1)
     }
     guard isLast else { return }
     let isEnd = step >= targetStep

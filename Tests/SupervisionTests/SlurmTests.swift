@@ -66,6 +66,22 @@ import Testing
     }
     #expect(try !job("echo Invalid job id specified >&2; exit 1").isRunning)
     #expect(try !job("echo COMPLETED N/A").isRunning)
+    #expect(try job("echo CONFIGURING NONE").isRunning)
+    // What is not Slurm's word on the job leaves it to the node.
+    for silent in [
+      "echo slurm_load_jobs error: Unable to contact slurm controller >&2; exit 1", "true",
+      "echo squeue: error: Invalid user: 99 >&2; exit 1",
+    ] {
+      #expect(try !job(silent).isRunning)
+      let node = ["SLURMD_NODENAME": HostName.current, "SLURM_JOB_END_TIME": "1030"]
+      let believed = try job(silent, node)
+      #expect(believed.isRunning && believed.secondsLeft == 30, "\(silent)")
+    }
+    #expect(try job("echo squeue: warning: old >&2; echo RUNNING NONE").isRunning)
+    let asked = try job(
+      #"[ -z "$SQUEUE_STATES" ] && [ "$SLURM_TIME_FORMAT" = standard ] && echo RUNNING NONE"#,
+      ["SQUEUE_STATES": "bogus", "SLURM_TIME_FORMAT": "relative"])
+    #expect(asked.isRunning)
     let running = try job("echo RUNNING NONE", ["SLURM_JOB_END_TIME": "1090"])
     #expect(running.isRunning && running.secondsLeft == 90)
     #expect(try job("echo RUNNING NONE").secondsLeft == nil)
@@ -94,6 +110,9 @@ import Testing
     }
     #expect(memory.next(savedStep: 0) == nil)
     #expect(memory.next(savedStep: 3) == Requeue.Memory(savedStep: 3, count: 1))
+    // Somebody has gone back to an older checkpoint.
+    let gone = Requeue.Memory(savedStep: 1000, count: Requeue.limit)
+    #expect(gone.next(savedStep: 500) == Requeue.Memory(savedStep: 500, count: 1))
     #expect(Requeue.Memory(text: memory.text) == memory)
     for text in ["", "3", "3 x", "-1 2", "1 2 3"] { #expect(Requeue.Memory(text: text) == nil) }
   }

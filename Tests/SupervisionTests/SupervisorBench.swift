@@ -54,13 +54,13 @@ struct SupervisorBench {
   mutating func beat(
     _ rank: Int, step: Int, incarnation: Int = 1, saved: Int = -1,
     activity: RankActivity = .training, saveSeconds: Double? = nil, leaving: ExitCode? = nil,
-    age: Double = 0
+    age: Double = 0, resumed: Int = 0
   ) -> [SupervisorAction] {
     var reading = StepBeacon.Reading()
     sequence += 1
     reading.step = step
     reading.savedStep = saved
-    reading.resumedStep = rank == 0 ? 0 : -1
+    reading.resumedStep = rank == 0 ? resumed : -1
     reading.activity = leaving.map { $0 == .success ? .finished : .ended } ?? activity
     reading.exitCode = leaving.map { Int($0.rawValue) } ?? -1
     reading.work = work

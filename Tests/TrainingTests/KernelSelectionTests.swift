@@ -57,6 +57,26 @@ import Training
     #expect(KernelSelection.bestKernels(cpu: ["asimd"]) == nil)
   }
 
+  @Test func aSetThatTheCPUCannotRunIsRefused() {
+    let haswell = ["sse2", "ssse3", "sse4_1", "sse4_2", "avx", "avx2", "fma"]
+    func refusal(_ kernels: String) -> String? {
+      KernelSelection.refusal(of: kernels, cpu: haswell)
+    }
+    #expect(
+      refusal("SkylakeX")
+        == "runtime.blas_kernels SkylakeX needs avx512f, avx512bw, avx512dq, avx512vl, avx512cd,"
+        + " which this CPU does not have; Haswell is the best of those it runs")
+    for set in ["skylakex", "Cooperlake", "SAPPHIRERAPIDS", "Bulldozer"] {
+      #expect(refusal(set) != nil, "\(set)")
+    }
+    for set in ["Haswell", "Zen", "Excavator", "Piledriver", "SandyBridge", "Nehalem", "Core2"] {
+      #expect(refusal(set) == nil, "\(set)")
+    }
+    // OpenBLAS knows which it has, and a system that lists no instructions can refuse none.
+    #expect(refusal("NEOVERSEN1") == nil)
+    #expect(KernelSelection.refusal(of: "SkylakeX", cpu: []) == nil)
+  }
+
   @Test func aProcessStartsAgainOnceAtMost() throws {
     let foreign = ["OPENBLAS_CORETYPE": "Haswell", "PATH": "/bin"]
     let settings = try #require(restart(wanted: "SkylakeX", foreign, process: 7))

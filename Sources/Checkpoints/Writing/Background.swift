@@ -36,13 +36,14 @@ final class WorkThread: Sendable {
   private let queue = Queue()
 
   /// - Parameter niceness: how far threads that compute go first, 0 to 19.
-  init(niceness: Int32) {
+  /// Throws: `Failure(.internal)` when no thread can be started.
+  init(niceness: Int32) throws(Failure) {
     let queue = queue
-    Thread {
+    try ServiceThread.start("saving") {
       // Linux keeps this number by thread; without the right to change it all stay equal.
       _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness)
       while let job = queue.next() { job() }
-    }.start()
+    }
   }
 
   deinit { queue.end() }

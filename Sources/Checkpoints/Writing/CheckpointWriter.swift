@@ -11,6 +11,8 @@ package struct SavedCheckpoint: Sendable {
   package let byteCount: Int
   /// From the snapshot to the publication.
   package let seconds: Double
+  /// Where what had its name and did not verify is now, if there was such a thing.
+  package var movedAside: String?
   /// Why an older checkpoint could not be removed, if so; the new one is safe.
   package var retentionProblem: Failure?
 }
@@ -69,10 +71,10 @@ package final class CheckpointWriter {
   private let publication: Publication?
   private let snapshot = Snapshot()
   /// For what is short: preparing and publishing.
-  private let thread = WorkThread(niceness: 5)
+  private let thread: WorkThread
   /// For the tensors. Where ranks take every core, a save of the base model lasts four times as
   /// long as at the other's priority, and a step beside it 0 to 6 % longer instead of 13 %.
-  private let bulkThread = WorkThread(niceness: 15)
+  private let bulkThread: WorkThread
   private var sequence = SaveSequence()
   private var attempt: Attempt?
   private var work: Background<Product>?
@@ -81,10 +83,13 @@ package final class CheckpointWriter {
   package private(set) var isRequested = false
 
   /// - Parameter publication: on rank 0 and only there.
+  /// Throws: `Failure(.internal)` of this rank alone when no thread can be started.
   package init(
     communicator: any Communicator, layout: ParameterLayout, publication: Publication?
-  ) {
+  ) throws(Failure) {
     precondition((communicator.rank == 0) == (publication != nil), "rank 0 alone publishes")
+    thread = try WorkThread(niceness: 5)
+    bulkThread = try WorkThread(niceness: 15)
     self.communicator = communicator
     self.layout = layout
     self.publication = publication

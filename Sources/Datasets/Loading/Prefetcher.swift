@@ -16,15 +16,23 @@ package final class Prefetcher: Sendable {
   private let queue: BoundedQueue<Result<Step, Failure>>
 
   /// Starts reading at `position`; of each step the micro-batches `indices` are loaded.
-  package init(_ loader: Loader, position: Int, indices: Range<Int>) {
+  ///
+  /// Throws: `Failure(.internal)` when no thread can be started.
+  package init(_ loader: Loader, position: Int, indices: Range<Int>) throws(Failure) {
     precondition(
       indices.lowerBound >= 0 && indices.upperBound <= loader.options.microBatchesPerStep,
       "a replica owns micro-batches of the step")
     let queue = BoundedQueue<Result<Step, Failure>>(capacity: Self.depth)
     self.queue = queue
-    let thread = Thread { Self.read(loader, from: position, indices, into: queue) }
-    thread.name = "lockstep-loader"
-    thread.start()
+    do throws(Failure) {
+      try ServiceThread.start("loader") {
+        Self.read(loader, from: position, indices, into: queue)
+      }
+    } catch {
+      // There is nobody whose end `deinit` could wait for.
+      queue.finish()
+      throw error
+    }
   }
 
   deinit { stop() }

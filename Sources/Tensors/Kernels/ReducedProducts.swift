@@ -109,9 +109,9 @@ private final class PackedOperands {
       if let base, count >= wanted { return base }
       release()
       var memory: UnsafeMutableRawPointer?
-      let code = posix_memalign(&memory, 64, wanted * MemoryLayout<UInt16>.stride)
-      guard code == 0, let memory else {
-        preconditionFailure("no memory for the operands of a product")
+      let byteCount = wanted * MemoryLayout<UInt16>.stride
+      guard posix_memalign(&memory, 64, byteCount) == 0, let memory else {
+        endForWantOfMemory(byteCount: byteCount)
       }
       let new = memory.bindMemory(to: UInt16.self, capacity: wanted)
       (base, count) = (new, wanted)

@@ -18,12 +18,14 @@ package enum Pulse {
   private static let lastWordMilliseconds: Int32 = 1_000
 
   /// Starts both in a process a supervisor started; does nothing in another.
-  package static func start() {
+  ///
+  /// Throws: `Failure(.internal)` when no thread can be started.
+  package static func start() throws(Failure) {
     guard let launch = SupervisedLaunch.current, let rank = Self.rank else { return }
     // By this thread: where all ranks are, all have their boards.
     let board = HostBoard(launch, rank: rank)
-    Thread.detachNewThread { watchLease(launch, board) }
-    Thread.detachNewThread { beat(launch, board) }
+    try ServiceThread.start("lease") { watchLease(launch, board) }
+    try ServiceThread.start("heartbeat") { beat(launch, board) }
   }
 
   /// Tells that all ranks of the job have come as far as here, each after its `start`.

@@ -28,6 +28,7 @@ final class SlurmCluster: Sendable {
       _ = try started.get()
       return nil
     } catch let error as Absent {
+      FileHandle.standardError.write(Data("\(error.reason)\n".utf8))
       return error.reason
     } catch { return nil }
   }()
@@ -190,7 +191,7 @@ struct SlurmJob {
     }
   }
 
-  private static let ends: Set<String> = [
+  static let ends: Set<String> = [
     "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY",
   ]
 

@@ -6,7 +6,7 @@ extension SlurmTests {
   /// Every launcher, on one, two and three nodes, with every way in which a job may end; prints the
   /// table of `Sources/Guide/Clusters.md`.
   @Suite(
-    .serialized, .enabled(if: SlurmCluster.wanted == "all", "slurm: only with launch/test --all"))
+    .serialized, .enabled(if: SlurmCluster.wanted == "all", "matrix: only with launch/test --all"))
   struct Matrix {
     struct Case: Sendable, CustomTestStringConvertible {
       let launcher: SlurmTrial.Launcher
@@ -57,8 +57,7 @@ extension SlurmTests {
       let disturbed = Date.now
       try way.happen(to: trial, job)
       var last = job
-      var facts = try job.wait(
-        for: ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"], within: 300)
+      var facts = try trial.end(of: job, within: 300, mayLinger: way == .stepDaemonKilled)
       let firstEnd = facts
       if way != .cancelled, way != .stepDaemonKilled {
         #expect(facts["JobState"] == "COMPLETED", "\(job.text)")
@@ -72,22 +71,24 @@ extension SlurmTests {
       }
       try trial.expectNothingLeft()
       try trial.expectTruth()
-      try trial.expectUndisturbed(way.isLong)
+      try trial.expectUndisturbed()
       let ends = try SlurmEnd.all(of: trial.run)
       let deaths = try SlurmEnd.deaths(of: trial.run)
       if way.isSurvived {
         #expect(firstEnd["Restarts"] == "0")
         #expect(ends.map(\.code) == [0])
       }
-      report(this, disturbed, firstEnd, ends, deaths, goneOn: try trial.goneOn())
+      report(
+        this, disturbed, firstEnd, ends, deaths, goneOn: try trial.goneOn(),
+        isSame: try trial.isUndisturbed)
     }
 
     private func report(
       _ this: Case, _ disturbed: Date, _ facts: [String: String], _ ends: [SlurmEnd],
-      _ deaths: [SlurmEnd], goneOn: Date?
+      _ deaths: [SlurmEnd], goneOn: Date?, isSame: Bool
     ) {
       header()
-      let end = (ends + deaths).filter { $0.code != 0 }.min { $0.at < $1.at }
+      let end = ends.first { $0.code != 0 } ?? deaths.first
       func seconds(_ moment: Date?) -> String {
         guard this.way != .timeLimit else { return "-" }
         return moment.map {
@@ -99,7 +100,8 @@ extension SlurmTests {
         end?.reason ?? (goneOn == nil ? "nothing: not noticed" : "nothing: all is gone at once"),
         end?.code.map(String.init) ?? "-", end?.savedStep.map(String.init) ?? "-",
         seconds(end?.at), seconds(goneOn),
-        "\(facts["JobState"] ?? ""), \(facts["Restarts"] ?? "") restarts", "the same",
+        "\(facts["JobState"] ?? ""), \(facts["Restarts"] ?? "") restarts",
+        isSame ? "the same" : "OTHERS",
       ])
     }
   }

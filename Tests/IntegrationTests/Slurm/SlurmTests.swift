@@ -9,7 +9,8 @@ import Testing
 @Suite(
   .serialized,
   .enabled(if: !SlurmCluster.wanted.isEmpty, "slurm: only with launch/test --cluster or --all"),
-  .enabled(if: SlurmCluster.wanted.isEmpty || SlurmCluster.problem == nil, "slurm: none here"))
+  .enabled(
+    if: SlurmCluster.wanted.isEmpty || SlurmCluster.problem == nil, "slurm: none here, see above"))
 struct SlurmTests {
   @Test func userSignalSavesAndTheJobIsQueuedAgain() throws {
     let trial = try SlurmTrial(.srun, nodes: 2)

@@ -59,12 +59,38 @@ final class SlurmTrial {
       log: "\(scratch.path)/job-\(jobCount).out", on: cluster)
   }
 
+  /// Submits a job whose script is `srun lockstep train`, a rank a node.
+  func submitWithoutSupervision() throws -> SlurmJob {
+    jobCount += 1
+    let words = ["exec", "srun", "--mpi=pmix", ".build/release/lockstep"]
+    // In the place of the program.
+    let line = (words + (try run.command().dropFirst())).joined(separator: " ")
+    return try SlurmJob(
+      ["--nodes=\(nodes)", "--ntasks-per-node=1", "--wrap=\(line)"], [],
+      log: "\(scratch.path)/job-\(jobCount).out", on: cluster)
+  }
+
   // MARK: - Looking
 
   func waitForStep(_ step: Int = disturbedStep, of job: SlurmJob) throws {
     try eventually(within: 120, "step \(step): \(job.text)") {
       usleep(20_000)
       return try run.lastStep < step ? nil : true
+    }
+  }
+
+  /// What Slurm says of the job once it has ended.
+  ///
+  /// - Parameter mayLinger: Slurm may not notice that it has; then it is cancelled.
+  func end(
+    of job: SlurmJob, within seconds: Double, mayLinger: Bool
+  ) throws -> [String: String] {
+    try eventually(within: seconds, "the end of job \(job.number): \(job.text)") {
+      usleep(200_000)
+      let facts = try job.facts()
+      if SlurmJob.ends.contains(facts["JobState"] ?? "") { return facts }
+      if mayLinger, try SlurmEnd.all(of: run).last?.code == 0 { try job.cancel() }
+      return nil
     }
   }
 
@@ -85,10 +111,19 @@ final class SlurmTrial {
 
   // MARK: - What must hold
 
-  func expectUndisturbed(_ isLong: Bool = false) throws {
-    let wanted = try (isLong ? Self.undisturbedLong : Self.undisturbed).get()
-    #expect(try run.result().differences(from: wanted) == [])
+  func expectUndisturbed() throws {
+    #expect(try differences == [])
     #expect(try run.result().stepCount == steps)
+  }
+
+  var isUndisturbed: Bool { get throws { try differences.isEmpty } }
+
+  /// From a run that nothing happened to.
+  private var differences: [String] {
+    get throws {
+      let wanted = try (steps == Self.steps ? Self.undisturbed : Self.undisturbedLong).get()
+      return try run.result().differences(from: wanted)
+    }
   }
 
   /// Nothing of the run is left on any node.

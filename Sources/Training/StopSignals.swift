@@ -24,11 +24,24 @@ package enum StopSignals {
   private static let answers = Atomic(false)
   private static let answer: StaticString = "saving after this step; again ends at once\n"
 
-  /// Installs the handlers. A second TERM, INT or HUP ends the process at once.
+  /// Whether a second TERM ends the process.
+  private static let isTermHeeded = Atomic(true)
+  /// When the first came, on the monotonic clock.
+  private static let firstAt = Atomic<Int>(0)
+  /// What comes so soon after the first is the same request: `timeout` sends a signal to the
+  /// process and to its group.
+  private static let sameRequestNanoseconds = 1_000_000_000
+
+  /// Installs the handlers. A second TERM, INT or HUP, a second or more later, ends the process at
+  /// once.
   ///
-  /// - Parameter answers: whether the first is answered on stderr: no launcher does.
-  package static func install(answers: Bool) {
+  /// - Parameters:
+  ///   - answers: whether the first is answered on stderr: no launcher does.
+  ///   - heedsSecondTERM: false where a KILL comes by itself: Slurm says TERM twice to a job that
+  ///     is preempted, and means once.
+  package static func install(answers: Bool, heedsSecondTERM: Bool) {
     self.answers.store(answers, ordering: .relaxed)
+    isTermHeeded.store(heedsSecondTERM, ordering: .relaxed)
     // Under nohup a lost terminal is no reason to stop.
     let keepsOn = unsafeBitCast(signal(SIGHUP, SIG_IGN), to: Int.self) == 1
     onSignal(SIGUSR1, restartsCalls: true) { _ in
@@ -39,7 +52,10 @@ package enum StopSignals {
     }
     for number in [SIGTERM, SIGINT] + (keepsOn ? [] : [SIGHUP]) {
       onSignal(number, restartsCalls: true) { number in
-        if StopSignals.isEnding.exchange(true, ordering: .relaxed) { _exit(128 + number) }
+        if StopSignals.isEnding.exchange(true, ordering: .relaxed) {
+          return StopSignals.again(number)
+        }
+        StopSignals.firstAt.store(StopSignals.nanoseconds, ordering: .relaxed)
         StopSignals.pending.bitwiseOr(Requests.stop.rawValue, ordering: .relaxed)
         guard StopSignals.answers.load(ordering: .relaxed) else { return }
         // Whoever was interrupted may be about to look at it.
@@ -49,6 +65,18 @@ package enum StopSignals {
         errno = interrupted
       }
     }
+  }
+
+  private static func again(_ number: Int32) {
+    let isHeeded = number != SIGTERM || isTermHeeded.load(ordering: .relaxed)
+    let since = nanoseconds - firstAt.load(ordering: .relaxed)
+    if isHeeded, since >= sameRequestNanoseconds { _exit(128 + number) }
+  }
+
+  private static var nanoseconds: Int {
+    var now = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec * 1_000_000_000 + now.tv_nsec
   }
 
   /// Takes what was requested since the last call.

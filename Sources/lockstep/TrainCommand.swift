@@ -35,7 +35,10 @@ struct TrainCommand: ParsableCommand {
     // What is wrong is said once all ranks have found each other, and then by one of them.
     let kernels = Result { () throws(Failure) in try prepareKernels(config, overrides) }
     // Before the first sign of life: who hears of a rank may send it a signal.
-    StopSignals.install(answers: !Launch.isByMPI)
+    let environment = ProcessInfo.processInfo.environment
+    StopSignals.install(
+      answers: !Launch.isByMPI,
+      heedsSecondTERM: SupervisedLaunch.current == nil && environment["SLURM_JOB_ID"] == nil)
     // A reader that is gone (`| head`) ends no run.
     signal(SIGPIPE, SIG_IGN)
     let pulse = Result { () throws(Failure) in try Pulse.start() }

@@ -180,6 +180,28 @@ import Testing
     #expect(run.savedSteps.count == 1)
   }
 
+  /// `timeout` says TERM to the process and to its group.
+  @Test func signalsAtOnceAreOneRequestAndLaterOnesAnother() throws {
+    for (count, code) in [(2, ExitCode.stoppedResumable.rawValue), (3, 128 + SIGINT)] {
+      let scratch = try Scratch()
+      let run = try TinyRun(["checkpoint.every=1000"], steps: Self.steps, in: scratch)
+      let job = try run.start(faults: "forward:8:0:stop,backward:8:0:stop")
+      let rank = try scratch.stoppedRank()
+      // Both wait for the rank, and are taken one after the other.
+      for signal in [SIGTERM, SIGINT] { job.send(signal) }
+      kill(rank, SIGCONT)
+      try eventually("the rank has heard them") {
+        job.errorSoFar.contains("saving after this step") && Scratch.isStopped(rank) ? true : nil
+      }
+      let heard = Date.now
+      try eventually("a second later") { Date.now > heard + 1.1 ? true : nil }
+      if count > 2 { job.send(SIGINT) }
+      kill(rank, SIGCONT)
+      #expect(try job.outcome().exitCode == code)
+      #expect(run.savedSteps.count == (count > 2 ? 0 : 1))
+    }
+  }
+
   @Test func askedToSaveItSavesAndGoesOn() throws {
     let scratch = try Scratch()
     let run = try TinyRun(["checkpoint.every=1000"], steps: Self.steps, in: scratch)

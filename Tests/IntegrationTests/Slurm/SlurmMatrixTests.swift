@@ -59,6 +59,7 @@ extension SlurmTests {
       var last = job
       var facts = try trial.end(of: job, within: 300, mayLinger: way == .stepDaemonKilled)
       let firstEnd = facts
+      if way == .timeLimit { #expect(facts["Restarts"] != "0", "it was done before its time") }
       if way != .cancelled, way != .stepDaemonKilled {
         #expect(facts["JobState"] == "COMPLETED", "\(job.text)")
       }

@@ -14,6 +14,8 @@ final class SlurmTrial {
   /// Of a run that outlasts a minute, and a period of grace.
   static let longSteps = 20_000
   static let disturbedStep = 150
+  /// All nodes are on the cores of this machine.
+  private static let yielding = "--export=ALL,OMPI_MCA_mpi_yield_when_idle=1"
 
   private static let undisturbed = Result<RunResult, any Error> {
     try TinyRun(settings, steps: steps, in: Scratch()).finish()
@@ -51,10 +53,8 @@ final class SlurmTrial {
     // In the place of the program and `train`.
     let arguments = Array(try run.command().dropFirst(2))
     let ranks = spare > 0 ? ["-np", String(nodes)] : []
-    // All nodes are on the cores of this machine.
-    let yielding = "--export=ALL,OMPI_MCA_mpi_yield_when_idle=1"
     return try SlurmJob(
-      ["--nodes=\(nodes + spare)", "--ntasks-per-node=1", yielding] + options,
+      ["--nodes=\(nodes + spare)", "--ntasks-per-node=1", Self.yielding] + options,
       ["launch/slurm.sbatch", "--launcher", launcher.rawValue] + ranks + arguments,
       log: "\(scratch.path)/job-\(jobCount).out", on: cluster)
   }
@@ -66,7 +66,7 @@ final class SlurmTrial {
     // In the place of the program.
     let line = (words + (try run.command().dropFirst())).joined(separator: " ")
     return try SlurmJob(
-      ["--nodes=\(nodes)", "--ntasks-per-node=1", "--wrap=\(line)"], [],
+      ["--nodes=\(nodes)", "--ntasks-per-node=1", Self.yielding, "--wrap=\(line)"], [],
       log: "\(scratch.path)/job-\(jobCount).out", on: cluster)
   }
 

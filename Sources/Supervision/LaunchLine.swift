@@ -151,6 +151,8 @@ package struct LaunchLine: Equatable, Sendable {
     environment.merge(["SWIFT_BACKTRACE": "enable=no"]) { asked, _ in asked }
     // An OpenCL runtime that hwloc loads may take over the signals by which mpirun is told to save.
     environment.merge(["HWLOC_COMPONENTS": "-opencl"]) { asked, _ in asked }
+    // OpenMPI looks for its settings there, and ends where it finds no such place.
+    environment.merge(["HOME": job.temporaryFolder]) { asked, _ in asked }
     if let launch { environment.merge(launch.environment) { $1 } }
     return environment
   }

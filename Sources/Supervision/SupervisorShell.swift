@@ -69,6 +69,7 @@ package final class SupervisorShell {
       settings.line.withFolders(of: abandoned).folders.forEach(Self.removeOwn)
     }
     do throws(Failure) {
+      try RunDirectory.requireNobodyTrains(in: paths)
       events = try EventLog(
         path: paths.events, incarnation: try RunDirectory.lastIncarnation(of: paths))
       for folder in line.folders {

@@ -9,19 +9,7 @@ extension RunConfiguration {
   package static func load(
     path: String, overrides: [String] = []
   ) throws(Failure) -> RunConfiguration {
-    guard FileManager.default.fileExists(atPath: path) else {
-      throw Failure(.missingInput, "\(path): no such configuration file")
-    }
-    // One byte over the limit is enough to refuse; a device or a huge file is never read whole.
-    guard let handle = FileHandle(forReadingAtPath: path),
-      let bytes = try? handle.read(upToCount: ConfigurationDocument.byteLimit + 1)
-    else {
-      let isEmptyFile = FileManager.default.contents(atPath: path)?.isEmpty ?? false
-      guard isEmptyFile else {
-        throw Failure(.inputOutput, "\(path): the configuration file cannot be read")
-      }
-      return try decode(yaml: "", name: path, overrides: overrides)
-    }
+    let bytes = try ConfigurationFile.bytes(of: path)
     guard let yaml = String(validating: bytes, as: UTF8.self) else {
       throw Failure(.configuration, "\(path): the configuration file is not UTF-8 text")
     }

@@ -133,6 +133,15 @@ package final class RunDirectory: Sendable {
   }
 }
 
+extension RunDirectory {
+  /// Refuses a run in which a process trains now.
+  ///
+  /// Throws: `Failure` (.cannotCreate, .inputOutput).
+  package static func requireNobodyTrains(in paths: RunPaths) throws(Failure) {
+    _ = try RunLock(path: paths.lock, root: paths.root)
+  }
+}
+
 /// An advisory lock on a run directory; the kernel drops it when the process ends, however it ends.
 private final class RunLock: Sendable {
   private let descriptor: Int32

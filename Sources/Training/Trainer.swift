@@ -57,6 +57,9 @@ package final class Trainer {
   /// the job can only be aborted.
   package func run() throws(Failure) -> Coordinator.End {
     guard progress.step < configuration.train.steps else { return nothingLeft() }
+    // What came while data was opened is answered before a step, which may take minutes.
+    let asked = Requests(rawValue: try communicator.agree(StopSignals.take().rawValue))
+    if asked.contains(.stop) { return try finish(.stopped) }
     let prefetcher = try Prefetcher(
       inputs.loader, position: progress.position, indices: engine.ownMicroBatches)
     defer { prefetcher.stop() }

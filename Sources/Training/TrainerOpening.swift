@@ -20,6 +20,8 @@ extension Trainer {
   ) throws(Failure) -> Trainer {
     try checkRanks(configuration, communicator.size)
     try checkKernels(communicator)
+    // Before anything is made: a run without its data leaves no folder.
+    let inputs = try communicator.together { () throws(Failure) in try RunInputs(configuration) }
     let paths = RunPaths(root: root)
     let isFirst = communicator.rank == 0
     let directory = try communicator.together { () throws(Failure) in
@@ -40,7 +42,6 @@ extension Trainer {
         logger.warning("\(line)", metadata: ["step": "\(step)"])
       }
     }
-    let inputs = try communicator.together { () throws(Failure) in try RunInputs(configuration) }
     let engine = try StepEngine.together(
       inputs.model, bounds: inputs.bounds, configuration, communicator: communicator)
     FaultPoint.setFlip { [weights = engine.weights, index = engine.plan.firstOwnParameter] in

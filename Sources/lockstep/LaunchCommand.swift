@@ -88,6 +88,7 @@ struct LaunchCommand: ParsableCommand {
     guard 1...Self.rankLimit ~= ranks ?? 1 else {
       throw ValidationError("-np must be from 1 to \(Self.rankLimit).")
     }
+    guard !runPath.isEmpty else { throw ValidationError("--run needs the name of a folder.") }
     guard 0...1_000_000 ~= restarts else {
       throw ValidationError("--restarts must be from 0 to a million.")
     }

@@ -31,6 +31,10 @@ struct TrainCommand: ParsableCommand {
   @Flag(help: "Go on with another learning rate (schedule.*) than the run was saved with.")
   var newSchedule = false
 
+  func validate() throws {
+    guard !runPath.isEmpty else { throw ValidationError("--run needs the name of a folder.") }
+  }
+
   func run() throws {
     // What is wrong is said once all ranks have found each other, and then by one of them.
     let kernels = Result { () throws(Failure) in try prepareKernels(config, overrides) }
@@ -116,6 +120,8 @@ struct TrainCommand: ParsableCommand {
 ///
 /// A configuration that cannot be read is for the caller to report.
 func prepareKernels(_ config: String, _ overrides: [String]) throws(Failure) {
+  // A process that starts itself again finds a pipe empty: first what needs no configuration.
+  if FileSystem.kind(of: config, followsLinks: true) == .other { try prepareKernels() }
   let configured = try? RunConfiguration.load(path: config, overrides: overrides)
   try prepareKernels(configured?.runtime.blasKernels)
   if configured?.precision.compute == .bf16 {

@@ -216,11 +216,15 @@ import Testing
   @Test(arguments: [SIGTERM, SIGINT, SIGUSR1])
   func askedToStopItEndsResumable(signal: Int32) throws {
     let run = try run(["checkpoint.every=1000"])
-    let job = try run.start(.supervised(2))
-    try run.waitForStep(30, of: job)
+    let job = try run.start(.supervised(2), faults: "forward:30:0:stop")
+    let rank = try scratch.stoppedRank()
     job.send(signal)
     // As `timeout` does: to the process, then to its group.
     job.send(SIGTERM)
+    try eventually(within: 4, "mpirun passes it on") {
+      Scratch.hasPendingSignal(rank) ? true : nil
+    }
+    kill(rank, SIGCONT)
     let outcome = try job.outcome()
     #expect(outcome.exitCode == ExitCode.stoppedResumable.rawValue, "\(outcome.error)")
     #expect(run.savedSteps.count == 1)

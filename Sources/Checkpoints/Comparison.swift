@@ -3,9 +3,9 @@ import HDF5
 
 /// What differs between the numbers of two checkpoints, or of any two HDF5 files.
 ///
-/// Numeric datasets are compared bit by bit, and the values of `/state` but for which launch of
-/// which run wrote them. Provenance and configuration say where numbers come from and are not
-/// compared.
+/// Numeric datasets are compared bit by bit; texts, attributes and what the configuration says of
+/// the steps as they stand; the values of `/state` but for which launch of which run wrote them.
+/// Provenance, and keys of the configuration that no step depends on, are shown and do not count.
 package struct Comparison: Codable, Sendable {
   package struct Tensor: Codable, Sendable {
     package let path: String
@@ -36,9 +36,15 @@ package struct Comparison: Codable, Sendable {
   package let unmatched: [Mismatch]
   /// Values of `/state` that differ.
   package let state: [Mismatch]
+  /// Keys of the configuration that steps depend on.
+  package let configuration: [Mismatch]
+  /// Attributes of other objects, and texts such as the order of the tensors.
+  package let texts: [Mismatch]
+  /// Where the numbers come from: no difference.
+  package let provenance: [Mismatch]
 
   private enum CodingKeys: String, CodingKey {
-    case first, second, tensors, unmatched, state
+    case first, second, tensors, unmatched, state, configuration, texts, provenance
     case isIdentical = "identical"
   }
 
@@ -69,9 +75,51 @@ package struct Comparison: Codable, Sendable {
     self.tensors = tensors
     self.unmatched = unmatched
     state = try Comparison.state(one, other)
+    let keys = ConfigurationComparison.differences(
+      Comparison.text(Format.configuration, one), Comparison.text(Format.configuration, other))
+    let others = Comparison.texts(one, other)
+    configuration = keys.deciding
+    provenance = others.filter { $0.name.hasPrefix("/provenance/") } + keys.execution
+    texts = others.filter { !$0.name.hasPrefix("/provenance/") } + Comparison.attributes(one, other)
     isIdentical =
-      unmatched.isEmpty && state.isEmpty
+      unmatched.isEmpty && state.isEmpty && configuration.isEmpty && texts.isEmpty
       && tensors.allSatisfy { $0.difference.differingCount == 0 }
+  }
+
+  private static func text(_ path: String, _ file: StoredFile) -> String? {
+    (try? file.readTexts(path))?.joined(separator: "\n")
+  }
+
+  /// Datasets of text that differ, but for the configuration.
+  private static func texts(_ one: StoredFile, _ other: StoredFile) -> [Mismatch] {
+    func found(_ file: StoredFile) -> [String: String] {
+      let paths = file.tree().filter { $0.kind == .dataset && $0.path != Format.configuration }
+      return Dictionary(
+        paths.compactMap { node in text(node.path, file).map { (node.path, $0) } },
+        uniquingKeysWith: { first, _ in first })
+    }
+    return mismatches(found(one), found(other))
+  }
+
+  /// Attributes of all objects but `/state`.
+  private static func attributes(_ one: StoredFile, _ other: StoredFile) -> [Mismatch] {
+    func found(_ file: StoredFile) -> [String: String] {
+      var values: [String: String] = [:]
+      for path in ["/"] + file.tree().map(\.path) where path != "/state" {
+        for (name, value) in Inspection.attributes(of: path, in: file) {
+          values["\(path) attribute \(name)"] = "\(value)"
+        }
+      }
+      return values
+    }
+    return mismatches(found(one), found(other))
+  }
+
+  private static func mismatches(
+    _ first: [String: String], _ second: [String: String]
+  ) -> [Mismatch] {
+    Set(first.keys).union(second.keys).sorted().filter { first[$0] != second[$0] }
+      .map { Mismatch(name: $0, first: first[$0], second: second[$0]) }
   }
 
   /// The JSON form, keys sorted.

@@ -12,8 +12,11 @@ struct ComparisonText {
     lines.append("first   " + escaped(comparison.first))
     lines.append("second  " + escaped(comparison.second))
     addMismatches("state", comparison.state)
+    addMismatches("configuration", comparison.configuration)
     addMismatches("only in one, or of another shape", comparison.unmatched)
+    addMismatches("texts and attributes", comparison.texts)
     addTensors()
+    addMismatches("made otherwise, which is no difference", comparison.provenance)
     addVerdict()
   }
 
@@ -52,10 +55,12 @@ struct ComparisonText {
     lines.append("")
     lines.append(
       comparison.isIdentical
-        ? "identical: \(comparison.tensors.count) datasets, every bit"
+        ? "identical: \(comparison.tensors.count) datasets, every bit; state, configuration, texts"
+          + " and attributes"
         : "different: \(different) of \(comparison.tensors.count) datasets that both have, "
           + "\(comparison.unmatched.count) that have no counterpart, "
-          + "\(comparison.state.count) values of the state")
+          + "\(comparison.state.count) values of the state, \(comparison.configuration.count) of"
+          + " the configuration, \(comparison.texts.count) texts and attributes")
   }
 
   private func padded(_ text: String, _ width: Int) -> String {

@@ -41,6 +41,43 @@ private struct ChangedState: StateSource {
     }
   }
 
+  @Test func otherConfigurationsTextsAndAttributesAreDifferences() throws {
+    try withTemporaryFolder { folder in
+      func save(
+        _ name: String, _ yaml: String, _ layout: ParameterLayout = tinyLayout()
+      ) throws -> String {
+        var header = tinyHeader(step: 4)
+        header.configurationYAML = yaml
+        header.provenance["host"] = name
+        return try CheckpointStore(folder: folder + "/" + name).save(
+          header, layout: layout, from: KnownState()
+        ).path
+      }
+      let base = "seed: 1\ndata:\n  path: data/a\nschedule:\n  # Its peak.\n  peak: 0.1\n"
+      let one = try save("a", base)
+      let moved = try Comparison(
+        of: one, and: save("b", base.replacing("data/a", with: "/scratch/a")))
+      #expect(moved.isIdentical)
+      #expect(
+        moved.provenance == [
+          .init(name: "/provenance/host", first: "a", second: "b"),
+          .init(name: "data.path", first: "data/a", second: "/scratch/a"),
+        ])
+      let faster = try Comparison(of: one, and: save("c", base.replacing("0.1", with: "0.2")))
+      #expect(!faster.isIdentical)
+      #expect(
+        faster.configuration == [.init(name: "schedule.peak", first: "0.1", second: "0.2")])
+
+      var turned = ParameterLayout()
+      for entry in tinyLayout().entries.reversed() {
+        turned.append(entry.name, entry.shape, .constant(0))
+      }
+      let reordered = try Comparison(of: one, and: save("d", base, turned))
+      #expect(!reordered.isIdentical)
+      #expect(reordered.texts.map(\.name).contains("/state/tensor_order"))
+    }
+  }
+
   @Test func oneElementIsFoundWithTheNumbersOfTheDefinition() throws {
     try withTemporaryFolder { folder in
       let known = KnownState()

@@ -30,7 +30,12 @@ package enum Confinement {
   private static func limit(
     _ resource: __rlimit_resource_t, _ value: rlim_t
   ) throws(Failure) {
-    var limit = rlimit(rlim_cur: value, rlim_max: value)
+    var limit = rlimit()
+    // A lower one that this process was given (ulimit) stays.
+    guard getrlimit(resource, &limit) == 0 else {
+      throw Failure(.internal, "cannot ask for its limits (\(String(cString: strerror(errno))))")
+    }
+    limit = rlimit(rlim_cur: min(value, limit.rlim_max), rlim_max: min(value, limit.rlim_max))
     guard setrlimit(resource, &limit) == 0 else {
       throw Failure(.internal, "cannot limit itself (\(String(cString: strerror(errno))))")
     }

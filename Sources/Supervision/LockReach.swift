@@ -1,3 +1,4 @@
+import Core
 import Foundation
 
 /// Whether a lock on a file keeps out processes of other hosts, as far as the file system says.
@@ -21,7 +22,7 @@ package enum LockReach {
   ///   `36 35 98:0 / /mnt rw,noatime master:1 - ext3 /dev/root rw,errors=continue`.
   package static func isWhole(of path: String, mounts: String) -> Bool {
     var best: (length: Int, type: String, options: String)?
-    for line in mounts.split(separator: "\n") {
+    for line in mounts.filledLines {
       let halves = line.split(separator: " - ", maxSplits: 1)
       guard halves.count == 2 else { continue }
       let (place, kind) = (halves[0].split(separator: " "), halves[1].split(separator: " "))

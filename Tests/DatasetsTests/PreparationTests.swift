@@ -136,6 +136,32 @@ import Testing
     #expect(found?.message.hasPrefix("\(source): line 2: expected UTF-8") == true)
   }
 
+  @Test func linesMayEndAsOnWindowsButNotAsOnOldMacs() throws {
+    let expected = try scratch.prepare(
+      "plain",
+      .files(
+        try scratch.file("plain.en", text(Self.english)),
+        try scratch.file("plain.de", text(Self.german)), amounts: [.test: 2]))
+    let ends = ["\r\n", "\r"].map { end in
+      [Self.english, Self.german].map { lines in
+        lines.map { $0 + end }.joined()
+      }
+    }
+    let files = try ends.enumerated().map { number, texts in
+      try texts.enumerated().map { try scratch.file("\(number)-\($0)", $1) }
+    }
+    let windows = try scratch.prepare("data", .files(files[0][0], files[0][1], amounts: [.test: 2]))
+    #expect(windows.splits["test"]?.texts == expected.splits["test"]?.texts)
+    #expect(windows.tokenizer == expected.tokenizer)
+    #expect(windows.counts == expected.counts)
+    let found = failure { try scratch.prepare("mac", .files(files[1][0], files[1][1])) }
+    #expect(found?.exitCode == .badData)
+    #expect(
+      found?.message
+        == "\(files[1][0]): expected lines that end with LF or CR LF, found CR alone; convert it,"
+        + " for example with tr '\\r' '\\n'")
+  }
+
   @Test func missingFilesAreMissingInput() throws {
     let source = try scratch.file("text.en", "one\n")
     for path in ["\(scratch.path)/none", scratch.path] {

@@ -62,7 +62,8 @@ package struct Preparation: Sendable {
     guard !training.isEmpty else { throw nothingLeft(counts) }
 
     progress("learning up to \(tokenizer.vocabularySize) pieces from \(training.count) pairs")
-    let tokenizer = try tokenizer.train(on: training.flatMap { [$0.source, $0.target] })
+    let tokenizer = try tokenizer.train(
+      on: training.flatMap { [$0.source, $0.target] }, progress: progress)
     try FileSystem.writeAtomically(tokenizer.bytes, to: "\(folder)/\(Dataset.tokenizerFileName)")
     // Its pieces are those of the text as it was.
     if case .debianDescriptions = origin { corpus.addOtherNames(seed: seed, counting: &counts) }

@@ -162,6 +162,27 @@ import Testing
         + " for example with tr '\\r' '\\n'")
   }
 
+  @Test func textOfOnesOwnIsStretchedOnRequestOnly() throws {
+    let names = ["Gimp", "Krita", "Scribus", "Blender"]
+    let source = try scratch.file(
+      "a", text(names.map { "Start \($0). It opens a file." } + ["The same.", "A test. With two."]))
+    let target = try scratch.file(
+      "b",
+      text(names.map { "Starten Sie \($0). Es öffnet." } + ["The same.", "Ein Test. Mit zwei."]))
+    func counts(_ name: String, stretches: Bool) throws -> PairCounts {
+      try scratch.prepare(name, .files(source, target, stretches: stretches)).counts
+    }
+    let plain = try counts("plain", stretches: false)
+    #expect(plain.sentences == 0 && plain.otherNames == 0 && plain.kept == 6)
+    let stretched = try counts("stretched", stretches: true)
+    // Four sentences with names, the one they share, and two of the test's.
+    #expect(stretched.sentences == 7)
+    #expect(stretched.otherNames > 0)
+    // What is the same on both sides is the person's to leave out.
+    #expect(stretched.untranslated == 0)
+    #expect(stretched.kept == 6 + 7 + stretched.otherNames)
+  }
+
   @Test func missingFilesAreMissingInput() throws {
     let source = try scratch.file("text.en", "one\n")
     for path in ["\(scratch.path)/none", scratch.path] {

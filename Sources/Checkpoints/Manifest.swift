@@ -58,8 +58,8 @@ struct Manifest: Codable, Equatable, Sendable {
   }
 
   private static let noDigest = String(repeating: "0", count: 32)
-  /// Enough for the blocks of a model of 10^11 parameters, and read within seconds.
-  private static let byteLimit = 64 << 20
+  /// Enough for the 50,000 blocks of a model of 10^10 parameters, and read within seconds.
+  private static let byteLimit = 8 << 20
 
   init(
     header: CheckpointHeader, previousDigest: String?, fileByteCount: Int, blocks: [Block]
@@ -77,6 +77,8 @@ struct Manifest: Codable, Equatable, Sendable {
   }
 
   /// The file's bytes, sealed with the digest.
+  ///
+  /// Throws: `Failure(.cannotCreate)` for more than its readers take.
   func encoded() throws(Failure) -> [UInt8] {
     var draft = self
     draft.digest = Manifest.noDigest
@@ -87,6 +89,12 @@ struct Manifest: Codable, Equatable, Sendable {
     }
     var bytes = Array(data)
     bytes.replaceSubrange(open, with: Digest(of: bytes).description.utf8)
+    guard bytes.count < Manifest.byteLimit else {
+      throw Failure(
+        .cannotCreate,
+        "\(Format.manifestFile): \(blocks.count) blocks take \(bytes.count) bytes, at most "
+          + "\(Manifest.byteLimit) are read; the model is too large for a checkpoint")
+    }
     return bytes + [UInt8(ascii: "\n")]
   }
 

@@ -13,7 +13,7 @@ package struct MemoryGroup: Equatable, Sendable {
   ///   - membership: a text like /proc/self/cgroup.
   ///   - mounts: a text like /proc/self/mountinfo.
   package init?(membership: String, mounts: String) {
-    let lines = membership.split(separator: "\n").map {
+    let lines = membership.filledLines.map {
       $0.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
     }
     let own = lines.filter { $0.count == 3 }
@@ -45,7 +45,7 @@ package struct MemoryGroup: Equatable, Sendable {
   private static func mount(
     of version: Version, in mounts: String
   ) -> (root: String, point: String)? {
-    for line in mounts.split(separator: "\n") {
+    for line in mounts.filledLines {
       guard let dash = line.firstRange(of: " - ") else { continue }
       let (left, right) = (
         line[..<dash.lowerBound].split(separator: " "),
@@ -101,7 +101,7 @@ package struct MemoryGroup: Equatable, Sendable {
   /// The number after `oom_kill` in a text like memory.events, memory.oom_control or /proc/vmstat.
   package static func kills(in statistics: String) -> Int? {
     let name = "oom_kill "
-    return statistics.split(separator: "\n").first { $0.hasPrefix(name) }
+    return statistics.filledLines.first { $0.hasPrefix(name) }
       .flatMap { Int($0.dropFirst(name.count)) }
   }
 
@@ -150,7 +150,7 @@ package struct MemoryLimit: Equatable, Sendable {
   ///   - group: the limit of the control group; one above all the machine has is none.
   ///   - statistics: a text like /proc/meminfo.
   package init?(group: Int?, statistics: String) {
-    let total = statistics.split(separator: "\n").first { $0.hasPrefix("MemTotal:") }
+    let total = statistics.filledLines.first { $0.hasPrefix("MemTotal:") }
       .flatMap { $0.split(separator: " ").dropFirst().first.flatMap { Int($0) } }
       .map { $0 * 1024 }
     if let group, group < total ?? 1 << 50 {

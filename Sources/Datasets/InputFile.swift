@@ -19,12 +19,12 @@ enum InputFile {
     guard status.st_mode & S_IFMT != S_IFDIR else {
       throw Failure(.missingInput, "\(path): expected a file, found a folder")
     }
-    return try contents(of: descriptor, expectedCount: Int(status.st_size), path: path)
+    return try rest(of: descriptor, expectedCount: Int(status.st_size), path: path)
   }
 
   /// Reads to the end, also from a pipe, whose size is not known.
-  private static func contents(
-    of descriptor: Int32, expectedCount: Int, path: String
+  static func rest(
+    of descriptor: Int32, expectedCount: Int = 0, path: String
   ) throws(Failure) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(expectedCount)

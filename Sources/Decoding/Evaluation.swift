@@ -38,7 +38,8 @@ package struct Evaluation: Equatable, Sendable {
   /// - Parameters:
   ///   - microBatchTokens: the most tokens of a side that are scored at once.
   ///   - score: the summed loss of a micro-batch, without label smoothing.
-  /// Throws: `Failure` (.badData) if a pair exceeds the model's positions; what `score` throws.
+  /// Throws: `Failure` (.badData) if a pair exceeds the model's positions or
+  /// `Translator.longestLine`; what `score` throws.
   package init(
     _ pairs: [ReferencePair], translator: Translator, microBatchTokens: Int = 2048,
     score: (MicroBatch) throws -> LossSum
@@ -51,6 +52,13 @@ package struct Evaluation: Equatable, Sendable {
         "pair \(pair + 1): \(pairs[pair].longestSide + 1) pieces (end included), but the model's "
           + "learned positions end at \(maximum); leave out longer pairs than \(maximum - 1) pieces"
       )
+    }
+    if let pair = pairs.firstIndex(where: { $0.longestSide >= Translator.longestLine }) {
+      throw Failure(
+        .badData,
+        "pair \(pair + 1): \(pairs[pair].longestSide + 1) pieces (end included), at most "
+          + "\(Translator.longestLine) are evaluated; leave out longer pairs with --max-pieces "
+          + "\(Translator.longestLine - 1)")
     }
     var loss = LossSum()
     for batch in Self.microBatches(pairs, tokens: microBatchTokens) { loss += try score(batch) }

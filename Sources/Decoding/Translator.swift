@@ -40,6 +40,8 @@ package struct Translator {
 
   /// Attention takes memory and time with the square of a line's length: no sentence is so long.
   package static let longestLine = 4096
+  /// Bytes of a text that is cut into pieces, which takes time with the square of its length, too.
+  package static let longestText = 16 * longestLine
   /// Rows of cached keys and values that a batch may take whatever its budget: hypotheses times
   /// their steps.
   private static let leastRows = 1 << 15
@@ -48,7 +50,7 @@ package struct Translator {
   ///
   /// - Parameter firstLineNumber: of `lines[0]`, for messages.
   /// Throws: `Failure` (.badData) with the line's number if a sentence exceeds the model's
-  /// positions or `longestLine`; what `encode` and `decode` throw.
+  /// positions, `longestLine` or `longestText`; what `encode` and `decode` throw.
   package func translate(
     _ lines: [String], firstLineNumber: Int = 1
   ) throws -> [Translation] {
@@ -77,6 +79,12 @@ package struct Translator {
 
   /// Of a line, with the end; none for a line without pieces.
   private func pieces(of line: String, lineNumber: Int) throws -> [Int32] {
+    guard line.utf8.count <= Self.longestText else {
+      throw Failure(
+        .badData,
+        "line \(lineNumber): \(line.utf8.count) bytes, at most \(Self.longestText) are translated; "
+          + "split it into sentences")
+    }
     let pieces = try encode(line)
     if pieces.isEmpty { return pieces }
     try checkLength(pieces.count + 1, lineNumber: lineNumber)

@@ -26,7 +26,7 @@ package enum Lifeline {
       if bytes.count < 1 << 16 { bytes += buffer[..<count] }
     }
     guard let end = bytes.firstIndex(of: 0) else { return }
-    let words = String(decoding: bytes[..<end], as: UTF8.self).split(separator: "\n")
+    let words = String(decoding: bytes[..<end], as: UTF8.self).filledLines
     guard let job = words.first.map(String.init), SupervisedLaunch.isJob(job) else { return }
     _ = Reaper.end(job: job, withinSeconds: 30)
     for folder in words.dropFirst() where folder.hasSuffix("lockstep-\(job)") {

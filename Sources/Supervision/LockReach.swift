@@ -1,3 +1,4 @@
+import Core
 import Foundation
 
 /// Whether a lock on a file keeps out processes of other hosts, as far as the file system says.
@@ -28,7 +29,7 @@ package enum LockReach {
   ///   - exports: a text like /var/lib/nfs/etab (exportfs(8)): `/home 10.0.0.0/24(rw,sync)`.
   package static func isWhole(of path: String, mounts: String, exports: String) -> Bool {
     var best: (length: Int, type: String, options: String)?
-    for line in mounts.split(separator: "\n") {
+    for line in mounts.filledLines {
       let halves = line.split(separator: " - ", maxSplits: 1)
       guard halves.count == 2 else { continue }
       let (place, kind) = (halves[0].split(separator: " "), halves[1].split(separator: " "))

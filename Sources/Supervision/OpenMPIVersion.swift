@@ -28,7 +28,7 @@ package struct OpenMPIVersion: Equatable, Sendable {
         [mpirun, "--version"], environment: environment, withinSeconds: 60)
     else { throw Failure(.unavailable, "\(mpirun) --version: no answer within a minute") }
     guard let version = OpenMPIVersion(answer.text) else {
-      let said = answer.text.split(separator: "\n").first.map(String.init) ?? ""
+      let said = answer.text.filledLines.first.map(String.init) ?? ""
       throw Failure(
         .unavailable,
         "\(mpirun) --version: expected 'mpirun (Open MPI) 4.1.4' or the like, found '\(said)';"

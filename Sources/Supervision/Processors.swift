@@ -19,7 +19,7 @@ package enum Processors {
 
   private static var allowed: [Int] {
     let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
-    let line = status.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed_list:") }
+    let line = status.filledLines.first { $0.hasPrefix("Cpus_allowed_list:") }
     let list = line?.split(whereSeparator: \.isWhitespace).last ?? "0"
     return list.split(separator: ",").flatMap { range -> [Int] in
       let ends = range.split(separator: "-").compactMap { Int($0) }

@@ -9,7 +9,7 @@ import Foundation
 package enum KernelSelection {
   /// Instruction-set names of a text like /proc/cpuinfo: x86 calls them flags, ARM Features.
   package static func features(inCPUInfo text: String) -> [String] {
-    let line = text.split(separator: "\n").first { line in
+    let line = text.filledLines.first { line in
       line.hasPrefix("flags") || line.hasPrefix("Features")
     }
     guard let line, let colon = line.firstIndex(of: ":") else { return [] }

@@ -29,7 +29,7 @@ package struct RankLogHandler: LogHandler {
     if let own = event.metadata { all.merge(own) { $1 } }
     let step = all.removeValue(forKey: "step").map { "\($0)" } ?? "-"
     let details = all.sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }.joined()
-    let text = "\(event.message)\(details)".replacing("\n", with: "\\n")
+    let text = "\(event.message)\(details)".allLines.joined(separator: "\\n")
     file.append("\(Timestamp.now) rank \(rank) step \(step) \(event.level): \(text)\n")
   }
 }

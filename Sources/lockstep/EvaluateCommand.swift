@@ -45,18 +45,17 @@ struct EvaluateCommand: ParsableCommand {
     let loaded = try LoadedTranslator(checkpoint: checkpoint)
     var translator = loaded.translator
     search.apply(to: &translator)
-    let all = try loaded.referencePairs(data: data, split: split)
-    let pairs = all.filter { $0.longestSide <= maxPieces ?? .max }
+    let (pairs, count) = try loaded.referencePairs(
+      data: data, split: split, maximumPieces: maxPieces)
     guard !pairs.isEmpty else {
       let limit = maxPieces.map { " of at most \($0) pieces" } ?? ""
       throw Failure(
         .badData,
-        "\(data): no pair\(limit) in split \(split.rawValue), which has \(all.count) pairs")
+        "\(data): no pair\(limit) in split \(split.rawValue), which has \(count) pairs")
     }
     let evaluation = try Evaluation(pairs, translator: translator) { loaded.model.loss($0) }
     let report = Report(
-      evaluation, of: loaded.source, pairCount: pairs.count,
-      omittedCount: all.count - pairs.count)
+      evaluation, of: loaded.source, pairCount: pairs.count, omittedCount: count - pairs.count)
     if json {
       try StandardOutput.write(try jsonLine(report) + [UInt8(ascii: "\n")])
     } else {

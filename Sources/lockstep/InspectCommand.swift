@@ -90,6 +90,11 @@ struct InspectCommand: ParsableCommand {
 
 /// The text form of an inspection; nothing in it can drive a terminal.
 private struct InspectionText {
+  /// Characters that a column is made wide for; what is longer takes its own line out of line.
+  private static let widestColumn = 60
+  /// Of one value; more are counted.
+  private static let mostLines = 100
+
   private let inspection: Inspection
   private(set) var lines: [String] = []
 
@@ -100,7 +105,7 @@ private struct InspectionText {
     add("provenance", inspection.provenance?.mapValues { .text($0) })
     if let configuration = inspection.configuration {
       lines.append("\nconfiguration")
-      for line in configuration.split(separator: "\n") { lines.append("  " + escaped("\(line)")) }
+      for line in configuration.filledLines { lines.append("  " + escaped("\(line)")) }
     }
     addTree()
     addVerdict()
@@ -122,14 +127,21 @@ private struct InspectionText {
   private mutating func add(_ title: String, _ values: [String: Inspection.Value]?) {
     guard let values, !values.isEmpty else { return }
     lines.append("\n\(title)")
-    let width = values.keys.map { escaped($0).count }.max() ?? 0
+    let width = Self.width(values.keys.map { escaped($0) }, atLeast: 0)
     for (name, value) in values.sorted(by: { $0.key < $1.key }) {
-      let texts = "\(value)".split(separator: "\n", omittingEmptySubsequences: false)
-      for (index, text) in texts.enumerated() {
+      let texts = "\(value)".allLines
+      for (index, text) in texts.prefix(Self.mostLines).enumerated() {
         lines.append(
           "  " + padded(index == 0 ? escaped(name) : "", width) + "  " + escaped("\(text)"))
       }
+      if texts.count > Self.mostLines {
+        lines.append("  (\(texts.count - Self.mostLines) more lines; --json has them all)")
+      }
     }
+  }
+
+  private static func width(_ texts: [String], atLeast least: Int) -> Int {
+    min(max(least, texts.map(\.count).max() ?? 0), widestColumn)
   }
 
   private mutating func addTree() {
@@ -137,8 +149,7 @@ private struct InspectionText {
     guard !datasets.isEmpty else { return }
     let names = datasets.map { escaped($0.path) }
     let forms = datasets.map(form)
-    let nameWidth = max(4, names.map(\.count).max() ?? 0)
-    let formWidth = max(5, forms.map(\.count).max() ?? 0)
+    let (nameWidth, formWidth) = (Self.width(names, atLeast: 4), Self.width(forms, atLeast: 5))
     lines.append("")
     lines.append(
       padded("name", nameWidth) + "  " + padded("shape", formWidth) + "        mean   deviation"

@@ -33,7 +33,8 @@ struct ComparisonText {
     let different = comparison.tensors.filter { $0.difference.differingCount > 0 }
     guard !different.isEmpty else { return }
     let names = different.map { escaped($0.path) }
-    let width = max(4, names.map(\.count).max() ?? 0)
+    // Beyond, a name takes its own line out of line: one would widen all others.
+    let width = min(max(4, names.map(\.count).max() ?? 0), 60)
     lines.append("")
     lines.append(
       padded("name", width) + "   differing    absolute    relative  1 - cosine"

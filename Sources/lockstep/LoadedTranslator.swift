@@ -52,17 +52,33 @@ struct LoadedTranslator {
 
   /// The pairs of held-out text in a prepared dataset, in this model's pieces.
   ///
-  /// Throws: as `Dataset.init` and `Dataset.texts`.
-  func referencePairs(data: String, split: Split) throws(Failure) -> [ReferencePair] {
+  /// - Parameter maximumPieces: pairs with more on a side are left out; nil is no limit.
+  /// Returns: those pairs, and how many the dataset has.
+  /// Throws: as `Dataset.init` and `Dataset.texts`; `Failure` (.badData) for a text longer than
+  /// `Translator.longestText` without a limit that leaves it out.
+  func referencePairs(
+    data: String, split: Split, maximumPieces: Int?
+  ) throws(Failure) -> (pairs: [ReferencePair], count: Int) {
     var pairs: [ReferencePair] = []
-    for text in try Dataset(path: data).texts(of: split) {
+    let texts = try Dataset(path: data).texts(of: split)
+    for (index, text) in texts.enumerated() {
+      // To cut a text takes time with the square of its length.
+      let byteCount = max(text.source.utf8.count, text.target.utf8.count)
+      guard byteCount <= Translator.longestText else {
+        if maximumPieces != nil { continue }
+        throw Failure(
+          .badData,
+          "\(data): pair \(index + 1) of \(split.rawValue) has a side of \(byteCount) bytes, at "
+            + "most \(Translator.longestText) are evaluated; leave out longer pairs with "
+            + "--max-pieces")
+      }
       pairs.append(
         ReferencePair(
           source: text.source, reference: text.target,
           sourceTokens: try tokenizer.encode(text.source),
           referenceTokens: try tokenizer.encode(text.target)))
     }
-    return pairs
+    return (pairs.filter { $0.longestSide <= maximumPieces ?? .max }, texts.count)
   }
 }
 

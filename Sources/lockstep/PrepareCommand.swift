@@ -51,6 +51,13 @@ struct PrepareCommand: ParsableCommand {
   @Option(help: "Pairs of --source and --target to test on instead of training on them.")
   var test: Int?
 
+  @Flag(
+    help: """
+      Train on the sentences of paragraphs one by one, too, and on pairs with names once more with \
+      other names; the presets of Debian always do.
+      """)
+  var stretch = false
+
   @Option(help: "Name of the source language.")
   var sourceLanguage = "source"
 
@@ -79,6 +86,9 @@ struct PrepareCommand: ParsableCommand {
     let heldOut: [Any?] = [validSource, validTarget, testSource, testTarget, valid, test]
     if preset != nil, heldOut.contains(where: { $0 != nil }) {
       throw ValidationError("A preset has its own validation and test pairs.")
+    }
+    guard preset == nil || !stretch else {
+      throw ValidationError("--stretch is for --source and --target; presets know what they need.")
     }
     for (name, first, second, amount) in [
       ("valid", validSource, validTarget, valid), ("test", testSource, testTarget, test),
@@ -114,7 +124,9 @@ struct PrepareCommand: ParsableCommand {
         ? TokenizerTraining(
           vocabularySize: vocabulary, byteFallback: false, characterCoverage: 1)
         : TokenizerTraining(vocabularySize: vocabulary),
-      maximumPieces: maxPieces, shardPairs: shardPairs, seed: seed)
+      maximumPieces: maxPieces, shardPairs: shardPairs, seed: seed,
+      // Descriptions are paragraphs of a few sentences, and few.
+      stretches: stretch || preset == .ddtpEnglishGerman || preset == .ddtpEnglishFrench)
   }
 
   private var origin: Preparation.Origin {

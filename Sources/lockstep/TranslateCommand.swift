@@ -9,13 +9,16 @@ struct TranslateCommand: ParsableCommand {
     commandName: "translate",
     abstract: "Translate lines of text from standard input.",
     discussion: """
-      Writes one line for each line read, in the same order; an empty line stays empty.
+      Writes one line for each line read, in the same order; an empty line stays empty. Where
+      input pauses, what has come is answered.
       Example: echo "a fast text editor" | lockstep translate --checkpoint runs/quickstart
       """)
 
-  /// Lines are translated in windows of this many, so that similar lengths meet in a batch and
-  /// output still starts early.
+  /// Lines are translated in windows of this many at most, so that similar lengths meet in a batch
+  /// and output still starts early.
   static let linesPerWindow = 1024
+  /// Whoever is silent for so long waits for an answer; a program that only writes seldom is.
+  private static let pauseMilliseconds: Int32 = 50
 
   @Option(help: "A checkpoint, or a run directory (its newest checkpoint).")
   var checkpoint: String
@@ -35,11 +38,9 @@ struct TranslateCommand: ParsableCommand {
     var translator = loaded.translator
     search.apply(to: &translator)
     var input = TextLines(descriptor: STDIN_FILENO, name: "standard input")
-    // A person who types a line wants its translation now.
-    let windowSize = isatty(STDIN_FILENO) == 1 ? 1 : Self.linesPerWindow
     while true {
       let firstLineNumber = input.count + 1
-      let (lines, failure) = readWindow(&input, count: windowSize, for: translator)
+      let (lines, failure) = readWindow(&input, for: translator)
       let translations = try translator.translate(lines, firstLineNumber: firstLineNumber)
       if firstLineNumber == 1, !lines.isEmpty {
         CommandLineEntry.say("weights: \(loaded.source.text)")
@@ -50,16 +51,17 @@ struct TranslateCommand: ParsableCommand {
     }
   }
 
-  /// The next lines, and what is wrong with the one after them: good lines before a bad one are
-  /// still translated.
+  /// The next lines up to a pause, and what is wrong with the one after them: good lines before a
+  /// bad one are still translated.
   private func readWindow(
-    _ input: inout TextLines, count: Int, for translator: Translator
+    _ input: inout TextLines, for translator: Translator
   ) -> (lines: [String], failure: (any Error)?) {
     var lines: [String] = []
     do {
-      while lines.count < count, let line = try input.next() {
+      while lines.count < Self.linesPerWindow, let line = try input.next() {
         try translator.requireTranslatable(line, lineNumber: input.count)
         lines.append(line)
+        if try input.pauses(milliseconds: Self.pauseMilliseconds) { break }
       }
       return (lines, nil)
     } catch {

@@ -1,5 +1,7 @@
+import Datasets
 import HDF5
 
-// A process that was started to look into a file never becomes the program.
+// A process that was started to do one thing never becomes the program.
 StructureService.serveIfAsked()
+TokenizerService.serveIfAsked()
 CommandLineEntry.run(LockstepCommand.self)

@@ -56,6 +56,18 @@ import Testing
     }
   }
 
+  /// To read 58 MB of it took a minute and a half.
+  @Test func aManifestLargerThanAnyIsRefusedBeforeItIsRead() throws {
+    try withTemporaryFolder { folder in
+      let saved = try CheckpointStore(folder: folder).save(
+        tinyHeader(step: 1), layout: tinyLayout(), from: KnownState())
+      #expect(truncate(saved.path + "/manifest.json", 8 << 20 + 1) == 0)
+      let found = failure { _ = try Checkpoint(folder: saved.path) }
+      #expect(found?.exitCode == .badData)
+      #expect(found?.message.contains("at most 8388608 were expected") == true)
+    }
+  }
+
   @Test func countsThatNoRunReachesAreRefused() throws {
     try withTemporaryFolder { folder in
       for (index, lanes) in [-1, Int.min, Int.max, 1 << 53].enumerated() {

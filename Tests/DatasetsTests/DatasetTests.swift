@@ -95,6 +95,47 @@ import Testing
     }
   }
 
+  @Test func filesLargerThanAnyDatasetHasAreRefusedBeforeTheyAreRead() throws {
+    let path = try prepared()
+    for (name, limit) in [("dataset.json", 8 << 20), ("tokenizer.model", 16 << 20)] {
+      let whole = try scratch.bytes("data/\(name)")
+      try #require(truncate("\(path)/\(name)", limit + 1) == 0)
+      let found = failure { _ = try Dataset(path: path) }
+      #expect(found?.exitCode == .badData)
+      #expect(found?.message.contains("at most \(limit) were expected") == true)
+      _ = try scratch.file("data/\(name)", whole)
+    }
+    #expect(code(path) == nil)
+  }
+
+  /// Each line would take memory of its own.
+  @Test func aTextOfMoreLinesThanPairsIsRefused() throws {
+    let path = try prepared()
+    let old = try scratch.bytes("data/test.source.txt")
+    let new = old + [UInt8(ascii: "\n")]
+    _ = try scratch.file("data/test.source.txt", new)
+    let good = String(decoding: try scratch.bytes("data/dataset.json"), as: UTF8.self)
+    let made = good.replacing("\(Digest(of: old))", with: "\(Digest(of: new))")
+    _ = try scratch.file("data/dataset.json", made)
+    let dataset = try Dataset(path: path)
+    let count = dataset.pairCount(of: .test)
+    let found = failure { _ = try dataset.texts(of: .test) }
+    #expect(found?.exitCode == .badData)
+    #expect(
+      found?.message.hasPrefix("\(path)/test.source.txt: expected \(count) lines") == true
+        && found?.message.hasSuffix("found \(count + 1)") == true)
+  }
+
+  /// A description that no reader takes is not written.
+  @Test func moreShardsThanAreReadAreRefused() throws {
+    var manifest = try scratch.prepare("data", .copy(pairs: 200, heldOut: 20))
+    let shard = try #require(manifest.splits["train"]?.shards.first)
+    manifest.splits["train"]?.shards = Array(repeating: shard, count: 40_000)
+    let found = failure { _ = try manifest.encoded() }
+    #expect(found?.exitCode == .badData)
+    #expect(found?.message.contains("--shard-pairs") == true)
+  }
+
   @Test func linksOutOfTheFolderAreNotFollowed() throws {
     let path = try prepared()
     for name in ["dataset.json", "tokenizer.model", "train-00000.h5"] {

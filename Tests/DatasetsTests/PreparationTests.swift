@@ -136,6 +136,53 @@ import Testing
     #expect(found?.message.hasPrefix("\(source): line 2: expected UTF-8") == true)
   }
 
+  @Test func linesMayEndAsOnWindowsButNotAsOnOldMacs() throws {
+    let expected = try scratch.prepare(
+      "plain",
+      .files(
+        try scratch.file("plain.en", text(Self.english)),
+        try scratch.file("plain.de", text(Self.german)), amounts: [.test: 2]))
+    let ends = ["\r\n", "\r"].map { end in
+      [Self.english, Self.german].map { lines in
+        lines.map { $0 + end }.joined()
+      }
+    }
+    let files = try ends.enumerated().map { number, texts in
+      try texts.enumerated().map { try scratch.file("\(number)-\($0)", $1) }
+    }
+    let windows = try scratch.prepare("data", .files(files[0][0], files[0][1], amounts: [.test: 2]))
+    #expect(windows.splits["test"]?.texts == expected.splits["test"]?.texts)
+    #expect(windows.tokenizer == expected.tokenizer)
+    #expect(windows.counts == expected.counts)
+    let found = failure { try scratch.prepare("mac", .files(files[1][0], files[1][1])) }
+    #expect(found?.exitCode == .badData)
+    #expect(
+      found?.message
+        == "\(files[1][0]): expected lines that end with LF or CR LF, found CR alone; convert it,"
+        + " for example with tr '\\r' '\\n'")
+  }
+
+  @Test func textOfOnesOwnIsStretchedOnRequestOnly() throws {
+    let names = ["Gimp", "Krita", "Scribus", "Blender"]
+    let source = try scratch.file(
+      "a", text(names.map { "Start \($0). It opens a file." } + ["The same.", "A test. With two."]))
+    let target = try scratch.file(
+      "b",
+      text(names.map { "Starten Sie \($0). Es öffnet." } + ["The same.", "Ein Test. Mit zwei."]))
+    func counts(_ name: String, stretches: Bool) throws -> PairCounts {
+      try scratch.prepare(name, .files(source, target, stretches: stretches)).counts
+    }
+    let plain = try counts("plain", stretches: false)
+    #expect(plain.sentences == 0 && plain.otherNames == 0 && plain.kept == 6)
+    let stretched = try counts("stretched", stretches: true)
+    // Four sentences with names, the one they share, and two of the test's.
+    #expect(stretched.sentences == 7)
+    #expect(stretched.otherNames > 0)
+    // What is the same on both sides is the person's to leave out.
+    #expect(stretched.untranslated == 0)
+    #expect(stretched.kept == 6 + 7 + stretched.otherNames)
+  }
+
   @Test func missingFilesAreMissingInput() throws {
     let source = try scratch.file("text.en", "one\n")
     for path in ["\(scratch.path)/none", scratch.path] {

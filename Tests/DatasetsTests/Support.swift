@@ -57,13 +57,14 @@ extension Preparation {
 
   static func files(
     _ source: String, _ target: String, heldOut: [Split: ParallelText] = [:],
-    amounts: [Split: Int] = [:], maximumPieces: Int = 100
+    amounts: [Split: Int] = [:], maximumPieces: Int = 100, stretches: Bool = false
   ) -> Preparation {
     Preparation(
       origin: .files(
         training: ParallelText(sourcePath: source, targetPath: target), heldOut: heldOut,
         amounts: amounts, languages: Languages(source: "en", target: "de")),
-      tokenizer: TokenizerTraining(vocabularySize: 400), maximumPieces: maximumPieces)
+      tokenizer: TokenizerTraining(vocabularySize: 400), maximumPieces: maximumPieces,
+      stretches: stretches)
   }
 }
 

@@ -26,6 +26,44 @@ import Testing
     #expect(failure?.message.hasPrefix("pipe: line 3 is not UTF-8") == true)
   }
 
+  @Test(arguments: ["a\rb\rc\r", "a\rb"])
+  func aTextThatEndsItsLinesWithCarriageReturnsAloneIsNamed(text: String) throws {
+    let failure = #expect(throws: Failure.self) { try lines(Array(text.utf8)) }
+    #expect(failure?.exitCode == .badData)
+    #expect(failure?.message.hasPrefix("pipe: its lines end with CR alone") == true)
+    #expect(try lines(Array("a\r".utf8)) == ["a"])
+    #expect(try lines(Array("x\n\(text)".utf8)).count == 2)
+  }
+
+  @Test func aLineWithoutEndIsRefusedBeforeItFillsTheMemory() throws {
+    let longest = [UInt8](repeating: 0x61, count: TextLines.lineByteLimit)
+    #expect(try lines(Array("b\n".utf8) + longest).count == 2)
+    let failure = #expect(throws: Failure.self) {
+      try lines(Array("b\n".utf8) + longest + [0x61])
+    }
+    #expect(failure?.message.hasPrefix("pipe: line 2 is longer than 1048576 bytes") == true)
+  }
+
+  /// Whoever waits for an answer has written a whole line and no more.
+  @Test func aPauseIsSeenAfterAWholeLineOnly() throws {
+    var ends: [Int32] = [0, 0]
+    try #require(pipe(&ends) == 0)
+    defer { close(ends[0]) }
+    func write(_ text: String) { #expect(Foundation.write(ends[1], text, text.utf8.count) > 0) }
+    var input = TextLines(descriptor: ends[0], name: "pipe")
+    write("a\nb\nc")
+    #expect(try input.next() == "a")
+    #expect(try !input.pauses(milliseconds: 10_000))
+    #expect(try input.next() == "b")
+    #expect(try input.pauses(milliseconds: 0))
+    write("d\n")
+    #expect(try !input.pauses(milliseconds: 10_000))
+    #expect(try input.next() == "cd")
+    close(ends[1])
+    #expect(try !input.pauses(milliseconds: 10_000))
+    #expect(try input.next() == nil)
+  }
+
   @Test func aDescriptorThatCannotBeReadIsAnInputError() {
     var input = TextLines(descriptor: -1, name: "nothing")
     let failure = #expect(throws: Failure.self) { try input.next() }

@@ -57,6 +57,26 @@ import Testing
     #expect(failure?.message.hasPrefix("line 2: 4097 pieces (end included), at most 4096") == true)
     #expect(throws: Failure.self) { try translator.requireTranslatable(line, lineNumber: 2) }
     try translator.requireTranslatable("a", lineNumber: 1)
+    let reference = [Int32](repeating: 5, count: Translator.longestLine)
+    let pairs = [[5], reference].map {
+      ReferencePair(source: "", reference: "", sourceTokens: [5], referenceTokens: $0)
+    }
+    // Nothing is scored: a reference of 30,000 pieces took 7 GB.
+    let refusal = #expect(throws: Failure.self) {
+      try Evaluation(pairs, translator: translator) { _ in preconditionFailure("scored") }
+    }
+    #expect(refusal?.message.hasPrefix("pair 2: 4097 pieces (end included), at most 4096") == true)
+  }
+
+  @Test func aTextIsMeasuredBeforeItIsCut() throws {
+    let translator = Translator(
+      model: EchoModel(), encode: { $0.isEmpty ? [] : [5] }, decode: { _ in "" })
+    let longest = String(repeating: "a", count: Translator.longestText)
+    try translator.requireTranslatable(longest, lineNumber: 1)
+    let failure = #expect(throws: Failure.self) {
+      try translator.requireTranslatable(longest + "a", lineNumber: 7)
+    }
+    #expect(failure?.message.hasPrefix("line 7: 65537 bytes, at most 65536") == true)
   }
 
   @Test func sentenceBeyondThePositionsIsNamedByItsLine() throws {

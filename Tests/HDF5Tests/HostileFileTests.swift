@@ -30,7 +30,9 @@ func readEverything(_ path: String) throws -> [Node] {
 }
 
 @Suite struct HostileFileTests {
-  @Test(arguments: HostileFiles.storage + HostileFiles.types + HostileFiles.links)
+  @Test(
+    arguments: HostileFiles.storage + HostileFiles.types + HostileFiles.links
+      + HostileFiles.proportions)
   func aFileMadeToDoHarmIsRefusedOrListed(idea: HostileFiles.Idea) throws {
     try withTemporaryFolder { folder in
       let path = try HostileFiles.write(idea, in: folder)

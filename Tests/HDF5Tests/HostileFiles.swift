@@ -69,6 +69,21 @@ enum HostileFiles {
     try check(H5Pclose(links))
   }
 
+  /// Small files that say much.
+  static let proportions: [Idea] = [
+    Idea(
+      name: "texts that take no room",
+      make: { file, _ in
+        try dataset(file, [1 << 20], lockstep_c_s1(), chunk: [1 << 20])
+      }, refusal: "holds more text than is read"),
+    Idea(
+      name: "long names above many objects",
+      make: { file, _ in
+        let long = (0..<30).map { _ in "/" + String(repeating: "n", count: 250) }.joined()
+        for index in 0..<300 { try group(file, "\(long)/\(index)") }
+      }, refusal: "holds more text than is read"),
+  ]
+
   static let storage: [Idea] = [
     Idea(
       name: "external storage",

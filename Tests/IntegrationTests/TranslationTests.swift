@@ -83,6 +83,58 @@ import Testing
     #expect(outcome.output.split(separator: "\n", omittingEmptySubsequences: false).count == 2)
   }
 
+  /// Each line is answered while the pipe stays open.
+  @Test func aPartnerOnAPipeIsAnsweredWhenItPauses() throws {
+    let scratch = try Scratch()
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments =
+      ["timeout", "60"]
+      + (try Program.command(["translate", "--checkpoint", try TinyRun.trained]))
+    let (input, output) = (Pipe(), Pipe())
+    (process.standardInput, process.standardOutput) = (input, output)
+    try process.run()
+    defer { process.terminate() }
+    for line in ["a b", "c d e", "f"] {
+      let alone = try scratch.run(
+        ["translate", "--checkpoint", try TinyRun.trained], input: line + "\n")
+      try input.fileHandleForWriting.write(contentsOf: Data((line + "\n").utf8))
+      var answer = Data()
+      while answer.last != 0x0A {
+        let more = output.fileHandleForReading.availableData
+        try #require(!more.isEmpty, "no answer to \(line)")
+        answer += more
+      }
+      #expect(String(decoding: answer, as: UTF8.self) == alone.output)
+    }
+    try input.fileHandleForWriting.close()
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0)
+  }
+
+  /// To cut 300,000 characters into pieces took 25 seconds.
+  @Test func aTextOfManyBytesIsRefusedBeforeItIsCut() throws {
+    let scratch = try Scratch()
+    let long = String(repeating: "\u{6F22}", count: 100_000)
+    try scratch.run(
+      ["translate", "--checkpoint", try TinyRun.trained], input: long + "\n"
+    ).expectRefusal(.badData, naming: ["line 1: 300000 bytes, at most 65536", "sentences"])
+    let data = try CopyData.path
+    let words = try String(contentsOfFile: data + "/test.source.txt", encoding: .utf8)
+    try scratch.file("test", words + long.prefix(30_000) + "\n")
+    let prepared = try scratch.run([
+      "prepare", "--source", data + "/valid.source.txt", "--target", data + "/valid.target.txt",
+      "--test-source", "test", "--test-target", "test", "--vocabulary", "300",
+      "--max-pieces", "100000", "--out", "long",
+    ])
+    try #require(prepared.exitCode == 0, "\(prepared.error)")
+    let evaluate = ["evaluate", "--checkpoint", try TinyRun.trained, "--data", "long"]
+    try scratch.run(evaluate).expectRefusal(.badData, naming: ["90000 bytes", "--max-pieces"])
+    let outcome = try scratch.run(evaluate + ["--max-pieces", "100", "--json"])
+    #expect(outcome.exitCode == 0, "\(outcome.error)")
+    #expect(outcome.output.contains("\"omitted_pairs\":1"), "\(outcome.output)")
+  }
+
   @Test func learnedPositionsEndSomewhere() throws {
     let scratch = try Scratch()
     let learned = ["model.positions=learned", "model.maximum_positions=16"]

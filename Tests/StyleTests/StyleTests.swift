@@ -72,6 +72,15 @@ import Testing
     }
   }
 
+  /// CR LF is one `Character`, which is not "\n".
+  @Test(arguments: SourceTree.files.filter { $0.isSwift && $0.path.hasPrefix("Sources/") })
+  func textIsCutIntoLinesByItsBytes(file: SourceFile) {
+    let separator = "separator: " + "\"\\n\""
+    for (number, text) in file.code where text.contains("split(" + separator) {
+      Issue.record("\(file.path):\(number): allLines and filledLines know CR LF")
+    }
+  }
+
   @Test(arguments: SourceTree.files)
   func nothingIsLeftForLater(file: SourceFile) {
     // Put together here, so that this file does not find itself.

@@ -30,7 +30,7 @@ struct ChildProgram {
     let complaints = String(decoding: try InputFile.bytes(of: errors), as: UTF8.self)
     return Outcome(
       status: status, output: try InputFile.bytes(of: output),
-      complaint: complaints.split(separator: "\n").last.map(String.init) ?? "")
+      complaint: complaints.filledLines.last.map(String.init) ?? "")
   }
 
   private func start(output: String, errors: String) throws(Failure) -> pid_t {

@@ -124,7 +124,7 @@ package struct DebianArchive: Sendable {
     let outcome = try run(
       Self.aptGet, ["-c", configuration, "indextargets", "--format", format], scratch: scratch)
     var lists: [List] = []
-    for line in String(decoding: outcome.output, as: UTF8.self).split(separator: "\n") {
+    for line in String(decoding: outcome.output, as: UTF8.self).filledLines {
       let fields = line.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
       guard fields.count == 7, let content = content(createdBy: fields[0], fields[1]) else {
         continue

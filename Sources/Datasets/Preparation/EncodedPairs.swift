@@ -8,6 +8,9 @@ struct EncodedPairs {
 
   /// Pairs between two lines of progress: about 20 seconds.
   private static let progressStep = 100_000
+  /// Characters no piece stands for more of: pieces have 16 of normalised text, where 4 of plain
+  /// text may be one.
+  private static let mostCharactersOfPiece = 64
 
   /// Encodes pairs; those with more than `maximumPieces` on a side, or none, are left out.
   init(
@@ -17,6 +20,15 @@ struct EncodedPairs {
     for (index, pair) in pairs.enumerated() {
       if index > 0, index.isMultiple(of: Self.progressStep) {
         progress("encoded \(index) of \(pairs.count) pairs")
+      }
+      // To cut a text takes time and memory with the square of its length.
+      guard
+        [pair.source, pair.target].allSatisfy({
+          $0.unicodeScalars.count / Self.mostCharactersOfPiece <= maximumPieces
+        })
+      else {
+        counts.tooLong += 1
+        continue
       }
       let source = try tokenizer.encode(pair.source)
       let target = try tokenizer.encode(pair.target)

@@ -12,8 +12,8 @@ package struct ParallelText: Sendable, Equatable {
 
   /// Reads all pairs; lines end with LF or CR LF, a last line without one counts.
   ///
-  /// Throws: `Failure`: .missingInput for a missing file, .badData for text that is not UTF-8 and
-  /// for files of unequal line counts.
+  /// Throws: `Failure`: .missingInput for a missing file, .badData for text that is not UTF-8, for
+  /// lines that end with CR alone and for files of unequal line counts.
   package func pairs() throws(Failure) -> [TextPair] {
     try pairs { (path: String) throws(Failure) in try InputFile.bytes(of: path) }
   }
@@ -32,10 +32,19 @@ package struct ParallelText: Sendable, Equatable {
   }
 
   private static func lines(in bytes: [UInt8], of path: String) throws(Failure) -> [String] {
+    let (newline, carriageReturn) = (UInt8(ascii: "\n"), UInt8(ascii: "\r"))
     var bytes = bytes[...]
-    if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() } else if bytes.isEmpty { return [] }
+    if bytes.last == newline { bytes.removeLast() } else if bytes.isEmpty { return [] }
+    // One line with others in it would be left out for its length, or learned from.
+    guard bytes.contains(newline) || !bytes.dropLast().contains(carriageReturn) else {
+      throw Failure(
+        .badData,
+        "\(path): expected lines that end with LF or CR LF, found CR alone; convert it, for example"
+          + " with tr '\\r' '\\n'")
+    }
     var lines: [String] = []
-    for line in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
+    for line in bytes.split(separator: newline, omittingEmptySubsequences: false) {
+      let line = line.last == carriageReturn ? line.dropLast() : line
       guard let text = String(validating: line, as: UTF8.self) else {
         throw Failure(
           .badData, "\(path): line \(lines.count + 1): expected UTF-8 text, found other bytes")

@@ -21,13 +21,16 @@ package struct Preparation: Sendable {
   /// Pairs a shard holds at most; a window of shards is what the loader keeps in memory.
   package var shardPairs: Int
   package var seed: UInt64
+  /// Whether training gets the sentences of its texts one by one, too, and its pairs with names
+  /// once more with others.
+  package var stretches: Bool
 
   package static let defaultMaximumPieces = 256
   package static let defaultShardPairs = 65_536
 
   package init(
     origin: Origin, tokenizer: TokenizerTraining, maximumPieces: Int = defaultMaximumPieces,
-    shardPairs: Int = defaultShardPairs, seed: UInt64 = 1
+    shardPairs: Int = defaultShardPairs, seed: UInt64 = 1, stretches: Bool = false
   ) {
     precondition(maximumPieces > 0 && shardPairs > 0, "limits are positive")
     self.origin = origin
@@ -35,6 +38,7 @@ package struct Preparation: Sendable {
     self.maximumPieces = maximumPieces
     self.shardPairs = shardPairs
     self.seed = seed
+    self.stretches = stretches
   }
 
   /// Builds the dataset in `staging` and publishes it; the folder is gone when this throws.
@@ -62,10 +66,11 @@ package struct Preparation: Sendable {
     guard !training.isEmpty else { throw nothingLeft(counts) }
 
     progress("learning up to \(tokenizer.vocabularySize) pieces from \(training.count) pairs")
-    let tokenizer = try tokenizer.train(on: training.flatMap { [$0.source, $0.target] })
+    let tokenizer = try tokenizer.train(
+      on: training.flatMap { [$0.source, $0.target] }, progress: progress)
     try FileSystem.writeAtomically(tokenizer.bytes, to: "\(folder)/\(Dataset.tokenizerFileName)")
     // Its pieces are those of the text as it was.
-    if case .debianDescriptions = origin { corpus.addOtherNames(seed: seed, counting: &counts) }
+    if stretches { corpus.addOtherNames(seed: seed, counting: &counts) }
 
     var splits: [Split: DatasetManifest.SplitEntry] = [:]
     for split in Split.allCases {
@@ -145,11 +150,8 @@ package struct Preparation: Sendable {
     corpus.clean(counting: &counts)
     try corpus.holdOut(amounts, seed: seed)
     corpus.removeOverlap(counting: &counts)
-    // Descriptions are paragraphs of a few sentences, and few.
-    if case .debianDescriptions = origin {
-      corpus.addSentences(counting: &counts)
-      corpus.removeUntranslated(counting: &counts)
-    }
+    if stretches { corpus.addSentences(counting: &counts) }
+    if case .debianDescriptions = origin { corpus.removeUntranslated(counting: &counts) }
     return corpus
   }
 

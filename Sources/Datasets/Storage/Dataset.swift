@@ -20,12 +20,13 @@ package struct Dataset: Sendable {
   package init(path: String) throws(Failure) {
     self.path = path
     let manifestPath = "\(path)/\(DatasetManifest.fileName)"
-    let bytes = try Self.bytes(of: manifestPath)
+    let bytes = try Self.bytes(of: manifestPath, limit: DatasetManifest.byteLimit)
     manifest = try DatasetManifest(decoding: bytes, path: manifestPath)
     digest = Digest(of: bytes)
     try Self.check(manifest, path: manifestPath)
     let tokenizerPath = "\(path)/\(manifest.tokenizer.file)"
-    tokenizer = try Tokenizer(try Self.bytes(of: tokenizerPath), origin: tokenizerPath)
+    tokenizer = try Tokenizer(
+      try Self.bytes(of: tokenizerPath, limit: TokenizerModel.byteLimit), origin: tokenizerPath)
     guard "\(tokenizer.digest)" == manifest.tokenizer.digest,
       tokenizer.vocabularySize == manifest.tokenizer.vocabularySize
     else {
@@ -66,7 +67,15 @@ package struct Dataset: Sendable {
     let digests = Dictionary(zip(paths, entries.map(\.digest)), uniquingKeysWith: { $1 })
     let texts = ParallelText(sourcePath: paths[0], targetPath: paths[1])
     return try texts.pairs { (file: String) throws(Failure) in
-      let bytes = try Self.bytes(of: file)
+      let bytes = try Self.bytes(of: file, limit: Self.textByteLimit)
+      // Before each line costs memory of its own.
+      let lineCount = bytes.count { $0 == UInt8(ascii: "\n") }
+      guard lineCount == pairCount(of: split), lineCount <= Self.textLineLimit else {
+        throw Failure(
+          .badData,
+          "\(file): expected \(pairCount(of: split)) lines, one for each pair and at most"
+            + " \(Self.textLineLimit), found \(lineCount)")
+      }
       guard digests[file] == "\(Digest(of: bytes))" else {
         throw Failure(
           .badData,
@@ -106,20 +115,15 @@ package struct Dataset: Sendable {
 
   /// A description, a tokenizer or a text: a regular file, so that a folder of unknown origin
   /// cannot make its reader read anything else, of a size that somebody has prepared.
-  private static func bytes(of path: String) throws(Failure) -> [UInt8] {
-    let file = try OpenFile(readingRegular: path)
-    let byteCount = try file.byteCount()
-    guard byteCount <= fileByteLimit else {
-      throw Failure(
-        .badData, "\(path): has \(byteCount) bytes, at most \(fileByteLimit) were expected")
-    }
-    return try file.read(byteCount: byteCount, at: 0)
+  private static func bytes(of path: String, limit: Int) throws(Failure) -> [UInt8] {
+    try FileSystem.readAll(path, limit: limit, followsLinks: false)
   }
 
-  private static let fileByteLimit = 64 << 20
+  private static let textByteLimit = 64 << 20
+  private static let textLineLimit = 1 << 22
   /// Pairs and tokens are counted in 32 bits within a shard.
   private static let shardCountLimit = Int(Int32.max) - 1
-  private static let shardLimit = 1 << 20
+  private static let shardLimit = 1 << 16
 
   /// Names stay inside the folder and numbers are plausible.
   private static func check(_ manifest: DatasetManifest, path: String) throws(Failure) {

@@ -24,6 +24,8 @@ package struct DatasetManifest: Sendable, Equatable, Codable {
   package static let fileName = "dataset.json"
   package static let currentFormat = "lockstep-dataset"
   package static let currentVersion = 1
+  /// Enough for 35,000 shards, 2 x 10^9 pairs of the usual size, and read within seconds.
+  static let byteLimit = 8 << 20
 
   package struct TokenizerEntry: Sendable, Equatable, Codable {
     package var file: String
@@ -82,15 +84,23 @@ package struct DatasetManifest: Sendable, Equatable, Codable {
   package var licenceNote: String
 
   /// The same bytes for the same manifest.
+  ///
+  /// Throws: `Failure(.badData)` for more than its readers take.
   package func encoded() throws(Failure) -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     encoder.keyEncodingStrategy = .convertToSnakeCase
-    do {
-      return Array(try encoder.encode(self)) + [UInt8(ascii: "\n")]
-    } catch {
-      throw Failure(.internal, "\(Self.fileName): cannot encode (\(error))")
+    guard let bytes = try? encoder.encode(self) else {
+      throw Failure(.internal, "\(Self.fileName): cannot encode")
     }
+    guard bytes.count < Self.byteLimit else {
+      let shardCount = splits.values.reduce(0) { $0 + $1.shards.count }
+      throw Failure(
+        .badData,
+        "\(Self.fileName): \(shardCount) shards take \(bytes.count) bytes, at most"
+          + " \(Self.byteLimit) are read; ask for fewer shards with a larger --shard-pairs")
+    }
+    return Array(bytes) + [UInt8(ascii: "\n")]
   }
 
   /// Throws: `Failure` (.badData) for anything but a manifest of this version.

@@ -17,20 +17,22 @@ package final class Tokenizer: @unchecked Sendable {
 
   /// Loads a serialized model; `origin` names it in errors.
   ///
-  /// Throws: `Failure` (.badData) when the bytes are no sentencepiece model or one whose special
-  /// tokens are not Lockstep's.
+  /// Throws: `Failure` (.badData) when the bytes are no sentencepiece model, one that could harm
+  /// its reader (`TokenizerModel`) or one whose special tokens are not Lockstep's.
   package init(_ bytes: [UInt8], origin: String = "tokenizer model") throws(Failure) {
+    func refused(_ reason: String) -> Failure {
+      Failure(
+        .badData,
+        "\(origin): expected a sentencepiece model, found \(bytes.count) bytes that are none"
+          + " (\(reason))")
+    }
+    if let reason = TokenizerModel.refusal(of: bytes) { throw refused(reason) }
     var opened: OpaquePointer?
     let reason = bytes.withUnsafeBufferPointer { raw in
       sentencepiece_open(raw.baseAddress, raw.count, &opened)
     }
     let detail = SentencePiece.text(consuming: reason)
-    guard detail == nil, let opened else {
-      throw Failure(
-        .badData,
-        "\(origin): expected a sentencepiece model, found \(bytes.count) bytes that are none"
-          + " (\(detail ?? "no model"))")
-    }
+    guard detail == nil, let opened else { throw refused(detail ?? "no model") }
     for (piece, id) in [("<unk>", SpecialToken.unknown), ("<s>", 1), ("</s>", 2)] {
       guard SentencePiece.id(of: piece, in: opened) == id else {
         sentencepiece_close(opened)

@@ -1,4 +1,3 @@
-import CSentencePiece
 import Core
 
 /// How a shared vocabulary of byte-pair pieces is learnt from text.
@@ -26,42 +25,45 @@ package struct TokenizerTraining: Sendable {
     self.characterCoverage = characterCoverage
   }
 
-  /// Learns the vocabulary.
+  /// Learns the vocabulary, in a process of its own.
   ///
-  /// Throws: `Failure` (.badData) when the sentences cannot give such a vocabulary: no text, or
-  /// more different characters than pieces.
-  package func train(on sentences: [String]) throws(Failure) -> Tokenizer {
-    var text: [UInt8] = []
-    var ends: [UInt64] = []
+  /// - Parameter progress: hears what no piece is learned from.
+  /// Throws: `Failure`: .badData when the sentences cannot give such a vocabulary, as there is no
+  /// text or more different characters than pieces; .internal when the process dies of them or
+  /// cannot be started.
+  package func train(
+    on sentences: [String], progress: (String) -> Void = { _ in }
+  ) throws(Failure) -> Tokenizer {
+    var text = LearningText()
     let stride = max(1, (sentences.count + Self.maximumSentences - 1) / Self.maximumSentences)
     for index in Swift.stride(from: 0, to: sentences.count, by: stride) {
-      text.append(contentsOf: sentences[index].utf8)
-      ends.append(UInt64(text.count))
+      text.append(sentences[index])
     }
-    guard !text.isEmpty else {
-      throw Failure(.badData, "tokenizer: expected training text, found none")
+    let omissions = "\(text.omissions)"
+    if !omissions.isEmpty { progress("no pieces are learned from \(omissions)") }
+    guard text.hasWords else {
+      throw Failure(
+        .badData,
+        "tokenizer: expected training text, found none"
+          + (omissions.isEmpty ? "" : " but for \(omissions)"))
     }
-    var bytes: UnsafeMutablePointer<UInt8>?
-    var count = 0
-    let reason = text.withUnsafeBufferPointer { utf8 in
-      utf8.withMemoryRebound(to: CChar.self) { characters in
-        ends.withUnsafeBufferPointer { ends in
-          sentencepiece_train(
-            options, characters.baseAddress, ends.baseAddress, ends.count, &bytes, &count)
-        }
-      }
-    }
-    if let detail = SentencePiece.text(consuming: reason) {
+    let count = text.ends.count
+    switch try TokenizerRequest.answer(to: text, options: options) {
+    case .model(let bytes): return try Tokenizer(bytes)
+    case .reason(let detail):
       // What the trainer advises then are options of its own.
       let advice = detail.contains("required_chars") ? "; ask for a larger --vocabulary" : ""
       let cause = detail.replacing(/\s*Increase vocab_size.*/, with: "")
       throw Failure(
         .badData,
-        "tokenizer: cannot learn \(vocabularySize) pieces from \(ends.count) sentences"
+        "tokenizer: cannot learn \(vocabularySize) pieces from \(count) sentences"
           + " (\(cause))\(advice)")
+    case .died(let how):
+      throw Failure(
+        .internal,
+        "tokenizer: the process that learns \(vocabularySize) pieces from \(count) sentences died"
+          + " (\(how)); leave out what is no sentence, or take fewer")
     }
-    defer { sentencepiece_free(bytes) }
-    return try Tokenizer(Array(UnsafeBufferPointer(start: bytes, count: count)))
   }
 
   /// The trainer's own options.

@@ -13,9 +13,7 @@ package enum Confinement {
   package static func enter() throws(Failure) {
     // Read before the first limit: afterwards nothing opens any more.
     let memory = (ownByteCount() ?? 4 << 30) + memoryByteCount
-    let parent = lockstep_end_with_parent()
-    let privileges = lockstep_no_new_privileges()
-    guard parent == 0, privileges == 0 else {
+    guard ServantProcess.endWithParent(), lockstep_no_new_privileges() == 0 else {
       throw Failure(.internal, "cannot give up privileges (\(String(cString: strerror(errno))))")
     }
     try limit(__rlimit_resource_t(RLIMIT_CORE.rawValue), 0)

@@ -12,8 +12,10 @@ struct Structure: Codable, Sendable {
   static let nameByteLimit = 255
   static let rankLimit = 8
   static let chunkLimit = 1 << 17
-  /// Of all texts together.
+  /// Of all texts and names together.
   static let textByteLimit = 16 << 20
+  /// How much more text than bytes a file may have.
+  static let textAllowance = 64 << 10
   /// Of the encoded form.
   static let replyByteLimit = 64 << 20
 

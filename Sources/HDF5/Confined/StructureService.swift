@@ -1,6 +1,5 @@
 import Core
 import Foundation
-import Synchronization
 
 /// The program as its own servant: a process that looks at one file, says what it found and ends.
 ///
@@ -13,40 +12,15 @@ package enum StructureService {
   /// The file to look at is standard input, the answer goes to standard output.
   static let inputDescriptor = STDIN_FILENO
 
-  private static let servesHere = Atomic(false)
-
   /// Call first in `main`: in a process started for that, it looks at the file and never returns.
   package static func serveIfAsked() {
-    let arguments = CommandLine.arguments
-    guard arguments.count == 3, arguments[1] == command else {
-      servesHere.store(true, ordering: .relaxed)
-      return
-    }
-    let reply = answer(path: arguments[2])
+    guard let path = ServantProcess.argument(for: command) else { return }
+    let reply = answer(path: path)
     let encoder = JSONEncoder()
     encoder.nonConformingFloatEncodingStrategy = .convertToString(
       positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
     guard let data = try? encoder.encode(reply) else { _exit(ExitCode.internal.rawValue) }
-    data.withUnsafeBytes { bytes in
-      var done = 0
-      while done < bytes.count {
-        let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
-        let count = write(STDOUT_FILENO, rest.baseAddress, rest.count)
-        if count < 0, errno == EINTR { continue }
-        guard count > 0 else { _exit(ExitCode.internal.rawValue) }
-        done += count
-      }
-    }
-    // Without cleaning up: libhdf5 may be in any state.
-    _exit(ExitCode.success.rawValue)
-  }
-
-  /// The program to start: this one, or (tests and other small programs) the one beside it.
-  static var program: String {
-    let own = "/proc/self/exe"
-    guard !servesHere.load(ordering: .relaxed) else { return own }
-    let path = (try? FileManager.default.destinationOfSymbolicLink(atPath: own)) ?? own
-    return URL(fileURLWithPath: path).deletingLastPathComponent().path + "/lockstep"
+    ServantProcess.finish(saying: data)
   }
 
   private static func answer(path: String) -> StructureReply {
@@ -56,7 +30,8 @@ package enum StructureService {
       let driver = try DescriptorDriver.register(place)
       try Confinement.enter()
       let file = try File.open(descriptor: inputDescriptor, driver: driver, path: path)
-      return .structure(try StructureWalk.structure(of: file))
+      let byteCount = DescriptorDriver.byteCount(of: inputDescriptor) ?? 0
+      return .structure(try StructureWalk.structure(of: file, byteCount: byteCount))
     } catch {
       return .failure(exitCode: error.exitCode.rawValue, message: error.message)
     }

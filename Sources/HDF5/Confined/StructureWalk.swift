@@ -10,14 +10,21 @@ struct StructureWalk: ~Copyable {
   private var objects: [Structure.Object] = []
   private var seen: Set<haddr_t> = []
   private var attributeCount = 0
-  private var textByteCount = 0
+  /// Bytes of names and texts that may still be described. Those of a real file are in it; a made
+  /// one packs them, or says the beginning of long names again for each object below.
+  private var textBudget: Int
   private var chunkCount = 0
 
-  private init(_ file: consuming File) { self.file = file }
+  private init(_ file: consuming File, byteCount: Int) {
+    self.file = file
+    textBudget = min(byteCount + Structure.textAllowance, Structure.textByteLimit)
+  }
 
   /// Throws: `Failure(.badData)` for a file that is broken or beyond the limits as a whole.
-  static func structure(of file: consuming File) throws(Failure) -> Structure {
-    var walk = StructureWalk(file)
+  static func structure(
+    of file: consuming File, byteCount: Int
+  ) throws(Failure) -> Structure {
+    var walk = StructureWalk(file, byteCount: byteCount)
     walk.seen = [try walk.file.information("/").addr]
     var root = Structure.Object("/", .group)
     root.attributes = try walk.attributes(of: "/")
@@ -39,6 +46,7 @@ struct StructureWalk: ~Copyable {
           "more than \(Structure.objectLimit) objects or \(Structure.depthLimit) levels, which no "
             + "file of Lockstep has")
       }
+      try spend(path.utf8.count, path)
       guard linkType == H5L_TYPE_HARD else {
         objects.append(Structure.Object(path, .link))
         continue
@@ -79,10 +87,7 @@ struct StructureWalk: ~Copyable {
     case .other(let name): throw failure(object.path, "holds \(name) elements, which are not read")
     case .string:
       let texts = try dataset.readTexts()
-      textByteCount += texts.reduce(texts.count * 8) { $0 + $1.utf8.count }
-      guard textByteCount <= Structure.textByteLimit else {
-        throw failure(object.path, "holds more text than is read")
-      }
+      try spend(texts.reduce(texts.count * 8) { $0 + $1.utf8.count }, object.path)
       object.texts = texts
     default:
       guard dataset.count > 0 else { return }
@@ -206,13 +211,21 @@ struct StructureWalk: ~Copyable {
       } catch {
         value = .other("cannot be read")
       }
-      if case .text(let text) = value { textByteCount += text.utf8.count }
-      guard textByteCount <= Structure.textByteLimit else {
-        throw failure(path, "holds more text than is read")
-      }
+      if case .text(let text) = value { try spend(text.utf8.count, path) }
+      try spend(name.utf8.count, path)
       attributes.append(Structure.Attribute(name: name, value: value))
     }
     return attributes
+  }
+
+  private mutating func spend(_ byteCount: Int, _ path: String) throws(Failure) {
+    guard byteCount <= textBudget else {
+      throw failure(
+        "\(path.prefix(200))",
+        "holds more text than is read: with all names, \(Structure.textByteLimit) bytes and not "
+          + "much more than the file")
+    }
+    textBudget -= byteCount
   }
 
   private func failure(_ path: String, _ message: String) -> Failure {

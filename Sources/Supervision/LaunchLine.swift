@@ -156,7 +156,17 @@ package struct LaunchLine: Equatable, Sendable {
   }
 
   /// The line as a person could type it.
-  package var text: String { arguments.map(Self.quoted).joined(separator: " ") }
+  package var text: String { arguments.map(Self.typed).joined(separator: " ") }
+
+  /// A word for people: what a terminal would obey stands as numbers, which bash and zsh read.
+  private static func typed(_ word: String) -> String {
+    guard word.unicodeScalars.contains(where: \.canDriveTerminals) else { return quoted(word) }
+    let bytes = word.utf8.map { byte in
+      let isPlain = (0x20...0x7e).contains(byte) && !"\\'".utf8.contains(byte)
+      return isPlain ? String(Unicode.Scalar(byte)) : String(format: "\\%03o", byte)
+    }
+    return "$'" + bytes.joined() + "'"
+  }
 
   static func quoted(_ word: String) -> String {
     let plain = word.utf8.allSatisfy { byte in

@@ -38,6 +38,8 @@ struct AverageCommand: ParsableCommand {
     let path = out ?? "\(runDirectory)/average-last-\(last)"
     let saved = try Checkpoint.average(checkpoints, into: path)
     let steps = checkpoints.map { "\($0.header.step)" }.joined(separator: ", ")
-    print("\(saved.path): mean of steps \(steps), \(saved.byteCount) bytes, read back and verified")
+    print(
+      "\(escaped(saved.path)): mean of steps \(steps), \(saved.byteCount) bytes, read back and"
+        + " verified")
   }
 }

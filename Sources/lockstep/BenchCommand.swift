@@ -44,7 +44,7 @@ struct BenchCommand: ParsableCommand {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys]
     encoder.keyEncodingStrategy = .convertToSnakeCase
-    print(String(decoding: try encoder.encode(result), as: UTF8.self))
+    print(escapedJSON(String(decoding: try encoder.encode(result), as: UTF8.self)))
   }
 }
 

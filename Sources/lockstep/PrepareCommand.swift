@@ -183,6 +183,6 @@ struct PrepareCommand: ParsableCommand {
   }
 
   private static func say(_ line: String) {
-    FileHandle.standardError.write(Data((line + "\n").utf8))
+    FileHandle.standardError.write(Data((escaped(line) + "\n").utf8))
   }
 }

@@ -33,9 +33,7 @@ extension Checkpoint {
   package static func average(
     _ checkpoints: [Checkpoint], into place: String
   ) throws(Failure) -> SavedCheckpoint {
-    // What is built beside `a/` would be built inside `a`.
-    var path = place
-    while path.count > 1, path.hasSuffix("/") { path.removeLast() }
+    let path = FileSystem.withoutTrailingSlashes(place)
     guard let last = checkpoints.last else {
       throw Failure(.usage, "nothing to average: at least one checkpoint is needed")
     }
@@ -66,7 +64,7 @@ extension Checkpoint {
         blocks: blocks.sorted { $0.offset < $1.offset })
       try begun.draft.publish(header, manifest, at: path) { () throws(Failure) in }
     } catch {
-      try? Draft.clear(begun.draft.folder)
+      Draft.discard(begun.draft.folder)
       throw error
     }
     return SavedCheckpoint(
@@ -78,7 +76,7 @@ extension Checkpoint {
   /// Removes what processes that are gone have left beside `path`.
   private static func removeDrafts(of path: String) {
     let folder = FileSystem.parent(of: path)
-    let prefix = path.split(separator: "/").last.map { $0 + draftSuffix } ?? draftSuffix
+    let prefix = FileSystem.name(of: path) + draftSuffix
     for name in (try? FileSystem.names(in: folder)) ?? [] where name.hasPrefix(prefix) {
       guard let process = pid_t(name.dropFirst(prefix.count)), process > 0,
         FileSystem.kind(of: folder + "/" + name) == .folder, kill(process, 0) != 0, errno == ESRCH,
@@ -93,6 +91,11 @@ extension Checkpoint {
   /// Only an average may be replaced by an average.
   private static func requireReplaceable(_ path: String) throws(Failure) {
     guard FileSystem.exists(path) else { return }
+    guard !FileSystem.isMountPoint(path) else {
+      throw Failure(
+        .cannotCreate,
+        "\(path): is a mount point, whose place nothing can take; choose another --out")
+    }
     if let found = try? Checkpoint(folder: path), found.header.provenance["average_of"] != nil {
       return
     }

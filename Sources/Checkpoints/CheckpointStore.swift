@@ -16,7 +16,7 @@ package final class CheckpointStore: Sendable {
     let byteCount: Int
   }
 
-  private let folder: String
+  let folder: String
   private let permit: @Sendable () throws(Failure) -> Void
   /// Checkpoints this process has seen whole, by path.
   private let verified = Mutex<[String: Identity]>([:])
@@ -115,15 +115,16 @@ package final class CheckpointStore: Sendable {
     return aside
   }
 
-  /// Removes what an abandoned save has written.
-  func discard(_ header: CheckpointHeader) {
-    // What cannot be removed now is tried again at the next save.
-    try? Draft.clear(draftFolder(header))
-  }
+  /// Removes what an abandoned save has written, unless that is whole; then the next save does.
+  func discard(_ header: CheckpointHeader) { Draft.discard(draftFolder(header)) }
 
   private func draftFolder(_ header: CheckpointHeader) -> String {
-    "\(folder)/\(CheckpointStore.temporaryPrefix)\(Generation.name(ofStep: header.step))"
-      + "-launch-\(header.incarnation)"
+    draftFolder(Generation.name(ofStep: header.step), launch: header.incarnation)
+  }
+
+  /// By that name the next save finds what a writer that was killed has left.
+  func draftFolder(_ name: String, launch incarnation: Int) -> String {
+    "\(folder)/\(CheckpointStore.temporaryPrefix)\(name)-launch-\(incarnation)"
   }
 
   /// Ends what a writer that was killed has begun; a launch that is not yet fenced may be writing
@@ -173,6 +174,20 @@ package final class CheckpointStore: Sendable {
   /// Throws: `Failure(.inputOutput)` when the folder cannot be listed.
   package func highestIncarnation() throws(Failure) -> Int {
     try Generation.all(in: folder).compactMap { $0.manifest?.incarnation }.max() ?? 0
+  }
+
+  /// The checkpoint of the latest launch of the run that the newest checkpoint is of; nil when
+  /// there is none.
+  ///
+  /// Throws: as `highestIncarnation`.
+  package func newestLaunch() throws(Failure) -> (path: String, incarnation: Int)? {
+    let generations = try Generation.preferred(in: folder)
+    let run = generations.lazy.compactMap(\.manifest).first?.runIdentifier
+    return generations.compactMap { generation in
+      generation.manifest.flatMap { manifest in
+        manifest.runIdentifier == run ? (generation.path, manifest.incarnation) : nil
+      }
+    }.max { $0.incarnation < $1.incarnation }
   }
 
   /// Opens the newest checkpoint that verifies; nil when the run has none at all.

@@ -89,6 +89,6 @@ enum JSONText {
     guard let data = try? encoder.encode(value) else {
       throw Failure(.internal, "\(path): what was found cannot be written as JSON")
     }
-    return Array(data) + [UInt8(ascii: "\n")]
+    return Array(escapedJSON(String(decoding: data, as: UTF8.self)).utf8) + [UInt8(ascii: "\n")]
   }
 }

@@ -8,25 +8,25 @@ package enum FileSystem {
   /// file, if any, untouched, unless only the last sync failed: then the new one is there, though a
   /// crash may still undo it.
   package static func writeAtomically(_ bytes: [UInt8], to path: String) throws(Failure) {
-    let temporary = path + ".tmp-\(getpid())"
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw failure(.cannotCreate, "create", temporary) }
+    let name = name(of: path)
+    let folder: OpenFolder
     do throws(Failure) {
-      do throws(Failure) {
-        try bytes.withUnsafeBytes { raw in
-          Result { () throws(Failure) in
-            try writeAll(raw, to: descriptor, at: 0, path: temporary)
-          }
-        }.get()
-        guard fsync(descriptor) == 0 else { throw failure(.inputOutput, "sync", temporary) }
-      } catch {
-        close(descriptor)
-        throw error
-      }
-      guard close(descriptor) == 0 else { throw failure(.inputOutput, "close", temporary) }
-      try rename(temporary, to: path)
+      folder = try OpenFolder(parent(of: path))
     } catch {
-      unlink(temporary)
+      throw Failure(.cannotCreate, "\(path): cannot be made (\(error.message))")
+    }
+    let temporary = name + ".tmp-\(getpid())"
+    // A process of this number may have left it; and it may be a link of somebody else's.
+    folder.removeFile(temporary)
+    let file = try OpenFile(creating: temporary, in: folder)
+    do throws(Failure) {
+      try bytes.withUnsafeBytes { raw in
+        Result { () throws(Failure) in try file.write(raw, at: 0) }
+      }.get()
+      try file.sync()
+      try folder.rename(temporary, to: name)
+    } catch {
+      folder.removeFile(temporary)
       throw error
     }
   }
@@ -96,13 +96,24 @@ package enum FileSystem {
 
   /// The absolute path of the program this process runs.
   ///
-  /// Throws: `Failure` (.internal).
+  /// Throws: `Failure` (.internal; .unavailable when text cannot hold the path).
   package static func executablePath() throws(Failure) -> String {
-    do {
-      return try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-    } catch {
-      throw Failure(.internal, "/proc/self/exe: cannot tell which program this is")
+    var bytes = [UInt8](repeating: 0, count: Int(PATH_MAX))
+    let count = bytes.withUnsafeMutableBytes { raw in
+      raw.withMemoryRebound(to: CChar.self) { text in
+        text.baseAddress.map { readlink("/proc/self/exe", $0, text.count) } ?? -1
+      }
     }
+    guard count > 0 else {
+      throw failure(.internal, "tell which program this is", "/proc/self/exe")
+    }
+    guard let text = String(validating: bytes[..<count], as: UTF8.self) else {
+      throw Failure(
+        .unavailable,
+        "\(String(decoding: bytes[..<count], as: UTF8.self)): this program lies in a folder whose"
+          + " name is not UTF-8, so it cannot be started again by its path; move it")
+    }
+    return text
   }
 
   /// Whether something of that name exists.
@@ -123,16 +134,37 @@ package enum FileSystem {
     }
   }
 
-  /// Names in a folder, sorted.
+  /// Names in a folder, sorted; without those that are not UTF-8, none of which is ours.
   ///
   /// Throws: `Failure` (.missingInput), also when the folder cannot be read.
   package static func names(in folder: String) throws(Failure) -> [String] {
-    do {
-      return try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
-    } catch {
-      throw Failure(
-        .missingInput, "\(folder): cannot list the folder (\(error.localizedDescription))")
+    try entries(of: folder).compactMap { $0 }.sorted()
+  }
+
+  /// Whether nothing is in a folder.
+  ///
+  /// Throws: as `names`.
+  package static func isEmpty(_ folder: String) throws(Failure) -> Bool {
+    try entries(of: folder).isEmpty
+  }
+
+  /// Names in a folder; nil for one that is not UTF-8.
+  private static func entries(of folder: String) throws(Failure) -> [String?] {
+    guard let stream = opendir(folder) else {
+      throw failure(.missingInput, "list the folder", folder)
     }
+    defer { closedir(stream) }
+    var names: [String?] = []
+    errno = 0
+    while let entry = readdir(stream) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) { place in
+        place.withMemoryRebound(to: CChar.self, capacity: 256) { String(validatingCString: $0) }
+      }
+      if name != ".", name != ".." { names.append(name) }
+      errno = 0
+    }
+    guard errno == 0 else { throw failure(.missingInput, "list the folder", folder) }
+    return names
   }
 
   /// Puts `new` in the place of `old`, whether or not that exists, at once and durably; what was
@@ -237,15 +269,6 @@ package enum FileSystem {
     guard rmdir(path) == 0 || [ENOENT, ENOTEMPTY, EEXIST].contains(errno) else {
       throw failure(.inputOutput, "remove", path)
     }
-  }
-
-  /// The folder a path lies in, made of its text alone.
-  package static func parent(of path: String) -> String {
-    var text = Substring(path)
-    while text.count > 1, text.last == "/" { text.removeLast() }
-    guard let slash = text.lastIndex(of: "/") else { return "." }
-    let parent = text[..<slash]
-    return parent.isEmpty ? "/" : String(parent)
   }
 
   /// The text of the current `errno` behind a verb and a path.

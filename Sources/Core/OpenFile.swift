@@ -29,17 +29,21 @@ package struct OpenFile: ~Copyable, Sendable {
     try self.init(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, .cannotCreate, "create")
   }
 
-  /// Opens a regular file that somebody else has created, for writing and reading back.
+  /// Creates a file that must not exist in a folder, for writing and reading back.
   ///
-  /// Throws: `Failure` (.inputOutput when it is gone, .badData when it is something else).
-  package init(updating path: String) throws(Failure) {
-    try self.init(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, .inputOutput, "open")
+  /// Throws: `Failure` (.cannotCreate).
+  package init(creating name: String, in folder: borrowing OpenFolder) throws(Failure) {
+    let path = folder.path + "/" + name
+    let flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
+    let opened = openat(folder.descriptor, name, flags, 0o666)
+    guard opened >= 0 else { throw FileSystem.failure(.cannotCreate, "create", path) }
+    self.init(holding: path, opened)
   }
 
   private init(
     _ path: String, _ flags: Int32, _ exitCode: ExitCode, _ verb: String
   ) throws(Failure) {
-    let opened = open(path, flags | O_CLOEXEC, 0o644)
+    let opened = open(path, flags | O_CLOEXEC, 0o666)
     guard opened >= 0 else {
       // What open says of a link it must not follow would mislead.
       if errno == ELOOP, flags & O_NOFOLLOW != 0 {
@@ -59,7 +63,7 @@ package struct OpenFile: ~Copyable, Sendable {
   }
 
   /// What cannot be opened for a reason of the machine's is not missing.
-  private static func exitCode(_ code: Int32, else usual: ExitCode) -> ExitCode {
+  static func exitCode(_ code: Int32, else usual: ExitCode) -> ExitCode {
     guard usual == .missingInput else { return usual }
     switch code {
     case EMFILE, ENFILE, ENOMEM: return .internal
@@ -68,7 +72,8 @@ package struct OpenFile: ~Copyable, Sendable {
     }
   }
 
-  private init(sharing path: String, _ descriptor: Int32) {
+  /// Takes over an open file.
+  init(holding path: String, _ descriptor: Int32) {
     self.path = path
     self.descriptor = descriptor
   }
@@ -79,7 +84,7 @@ package struct OpenFile: ~Copyable, Sendable {
   package func duplicate() throws(Failure) -> OpenFile {
     let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
     guard copy >= 0 else { throw FileSystem.failure(.internal, "duplicate", path) }
-    return OpenFile(sharing: path, copy)
+    return OpenFile(holding: path, copy)
   }
 
   deinit {
@@ -131,6 +136,12 @@ package struct OpenFile: ~Copyable, Sendable {
   /// Writes every byte at an offset.
   package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Failure) {
     try FileSystem.writeAll(bytes, to: descriptor, at: offset, path: path)
+  }
+
+  /// Writes at the end of a file that was opened for that, by one call, so that lines of several
+  /// processes do not mix. Returns how many bytes were taken, below zero with `errno` when none.
+  package func append(_ bytes: [UInt8]) -> Int {
+    bytes.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
   }
 
   /// Sets the size and takes the room for it from the disk, so that later writes cannot run out.

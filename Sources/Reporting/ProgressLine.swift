@@ -63,9 +63,10 @@ package enum ProgressLine {
   package static func text(_ record: SaveRecord, on terminal: Terminal = .plain) -> String {
     if let problem = record.problem {
       return terminal.styled("NOT saved", .red)
-        + " after step \(record.step), training goes on: \(problem)"
+        + " after step \(record.step), training goes on: \(escaped(problem))"
     }
-    return "saved \(record.path) (\(bytes(record.byteCount)) in \(duration(record.seconds)))"
+    return "saved \(escaped(record.path)) (\(bytes(record.byteCount)) in"
+      + " \(duration(record.seconds)))"
   }
 }
 

@@ -14,18 +14,22 @@ package enum StartBanner {
     let beginning = run.resumedStep.map { "resumed after step \($0)" } ?? "new run"
     let excluded =
       run.excludedPairs > 0 ? " (\(ProgressLine.grouped(run.excludedPairs)) too long)" : ""
-    return [
-      "lockstep \(lockstepVersion)  \(run.runPath)  \(beginning)",
-      "  ranks   \(ProgressLine.grouped(run.ranks)) on \(counted(run.hosts, "host")),"
-        + " \(counted(run.lanes, "lane")), OpenBLAS kernels \(run.blasKernels)"
-        + (run.reducedProducts.map { ", bf16 products of \($0)" } ?? ""),
-      "  model   \(description(of: run.model)): \(ProgressLine.grouped(run.parameterCount))"
-        + " parameters",
-      "  data    \(run.dataPath): \(ProgressLine.grouped(run.trainingPairs)) training\(excluded)"
-        + " and \(ProgressLine.grouped(run.validationPairs)) validation pairs,"
-        + " \(ProgressLine.grouped(run.vocabularySize)) pieces",
-      "  step    at most \(ProgressLine.grouped(run.tokensPerStep)) source and target tokens each",
-    ] + memory(run) + (run.shortage.map { [warning($0)] } ?? [])
+    let lines =
+      [
+        "lockstep \(lockstepVersion)  \(run.runPath)  \(beginning)",
+        "  ranks   \(ProgressLine.grouped(run.ranks)) on \(counted(run.hosts, "host")),"
+          + " \(counted(run.lanes, "lane")), OpenBLAS kernels \(run.blasKernels)"
+          + (run.reducedProducts.map { ", bf16 products of \($0)" } ?? ""),
+        "  model   \(description(of: run.model)): \(ProgressLine.grouped(run.parameterCount))"
+          + " parameters",
+        "  data    \(run.dataPath): \(ProgressLine.grouped(run.trainingPairs)) training\(excluded)"
+          + " and \(ProgressLine.grouped(run.validationPairs)) validation pairs,"
+          + " \(ProgressLine.grouped(run.vocabularySize)) pieces",
+        "  step    at most \(ProgressLine.grouped(run.tokensPerStep)) source and target tokens"
+          + " each",
+      ] + memory(run) + (run.shortage.map { [warning($0)] } ?? [])
+    // Paths are in them.
+    return lines.map(escaped)
   }
 
   /// What will probably end in ranks that the kernel kills.

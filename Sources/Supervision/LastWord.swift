@@ -1,5 +1,6 @@
 import Core
 import Foundation
+import Training
 
 /// The last line rank 0 wrote about the end of a launch, once all it promises was on disk.
 package enum LastWord: Equatable, Sendable {
@@ -17,8 +18,8 @@ extension LastWord {
   /// What a launch has left at the end of `events.jsonl`; nil where it has not said how it ended.
   ///
   /// What follows its end is the supervisor's; a line of the launch's own after it is not possible.
-  package init?(eventsAt path: String, ofLaunch incarnation: Int) {
-    let tail = Self.tail(of: path)
+  package init?(of paths: RunPaths, ofLaunch incarnation: Int) {
+    let tail = Self.tail(of: paths)
     for line in tail.split(separator: UInt8(ascii: "\n")).reversed() {
       guard let event = try? JSONSerialization.jsonObject(with: Data(line)) as? [String: Any],
         event["incarnation"] as? Int == incarnation, let kind = event["event"] as? String,
@@ -39,8 +40,8 @@ extension LastWord {
 
   /// The furthest step of a launch that the end of `events.jsonl` tells of, which a person may have
   /// been told of; 0 where it tells of none.
-  package static func furthestStep(eventsAt path: String, ofLaunch incarnation: Int) -> Int {
-    tail(of: path).split(separator: UInt8(ascii: "\n")).compactMap { line in
+  package static func furthestStep(of paths: RunPaths, inLaunch incarnation: Int) -> Int {
+    tail(of: paths).split(separator: UInt8(ascii: "\n")).compactMap { line in
       guard let event = try? JSONSerialization.jsonObject(with: Data(line)) as? [String: Any],
         event["incarnation"] as? Int == incarnation, event["event"] as? String == "step"
       else { return nil }
@@ -49,14 +50,10 @@ extension LastWord {
   }
 
   /// Events are short, and few of the supervisor's follow an end.
-  private static func tail(of path: String) -> [UInt8] {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return [] }
-    defer { close(descriptor) }
-    let size = lseek(descriptor, 0, SEEK_END)
-    let limit = off_t(1 << 16)
-    var bytes = [UInt8](repeating: 0, count: Int(min(max(0, size), limit)))
-    let count = pread(descriptor, &bytes, bytes.count, max(0, size - limit))
-    return Array(bytes.prefix(max(0, count)))
+  private static func tail(of paths: RunPaths) -> [UInt8] {
+    guard let file = try? paths.open(paths.events, for: .reading), let size = try? file.byteCount()
+    else { return [] }
+    let count = min(size, 1 << 16)
+    return (try? file.read(byteCount: count, at: size - count)) ?? []
   }
 }

@@ -159,8 +159,18 @@ package struct LaunchLine: Equatable, Sendable {
 
   /// The line as a person could type it, once the file is there.
   package var text: String {
-    let hosts = environment["SLURM_HOSTFILE"].map { ["SLURM_HOSTFILE=" + Self.quoted($0)] } ?? []
-    return (hosts + arguments.map(Self.quoted)).joined(separator: " ")
+    let hosts = environment["SLURM_HOSTFILE"].map { ["SLURM_HOSTFILE=" + Self.typed($0)] } ?? []
+    return (hosts + arguments.map(Self.typed)).joined(separator: " ")
+  }
+
+  /// A word for people: what a terminal would obey stands as numbers, which bash and zsh read.
+  private static func typed(_ word: String) -> String {
+    guard word.unicodeScalars.contains(where: \.canDriveTerminals) else { return quoted(word) }
+    let bytes = word.utf8.map { byte in
+      let isPlain = (0x20...0x7e).contains(byte) && !"\\'".utf8.contains(byte)
+      return isPlain ? String(Unicode.Scalar(byte)) : String(format: "\\%03o", byte)
+    }
+    return "$'" + bytes.joined() + "'"
   }
 
   static func quoted(_ word: String) -> String {

@@ -44,20 +44,17 @@ package enum Requeue {
     job: String?, paths: RunPaths, savedStep: Int, environment: [String: String]
   ) -> String {
     guard let job else { return "not queued again: this is no job of Slurm" }
-    let file = paths.root + "/requeues"
-    let bytes = (try? FileSystem.readAll(file, limit: 256)) ?? []
-    let before =
-      Memory(text: String(decoding: bytes, as: UTF8.self)) ?? Memory(savedStep: 0, count: 0)
+    let before = memory(of: paths) ?? Memory(savedStep: 0, count: 0)
     guard let next = before.next(savedStep: savedStep) else {
       return "not queued again: job \(job) was, \(limit) times without a new checkpoint; see what"
-        + " the log says, remove \(file) and submit it again"
+        + " the log says, remove \(paths.requeues) and submit it again"
     }
     let path = environment["PATH"] ?? "/usr/bin:/bin"
     guard let scontrol = SpawnedProcess.find("scontrol", path: path) else {
       return "not queued again: no scontrol on PATH"
     }
     do throws(Failure) {
-      try FileSystem.writeAtomically(Array(next.text.utf8), to: file)
+      try FileSystem.writeAtomically(Array(next.text.utf8), to: paths.requeues)
     } catch {
       return "not queued again: \(error.message)"
     }
@@ -68,5 +65,12 @@ package enum Requeue {
       return "not queued again: scontrol requeue \(job): \(escaped(words))"
     }
     return "job \(job) is queued again and goes on after step \(savedStep)"
+  }
+  private static func memory(of paths: RunPaths) -> Memory? {
+    guard let file = try? paths.open(paths.requeues, for: .reading),
+      let byteCount = try? file.byteCount(), byteCount <= 256,
+      let bytes = try? file.read(byteCount: byteCount, at: 0)
+    else { return nil }
+    return Memory(text: String(decoding: bytes, as: UTF8.self))
   }
 }

@@ -18,8 +18,8 @@ package final class SpawnedProcess {
   package enum Input { case nothing, pipe }
   package enum Output { case pipes, nothing }
 
-  /// Starts a program, found by its absolute path, in a session of its own, with every signal at
-  /// its default and none blocked.
+  /// Starts a program, given by its path, in a session of its own, with every signal at its default
+  /// and none blocked.
   ///
   /// PBS ends a job by a signal to its session: mpirun, which knows no other end than at once, must
   /// leave that to whoever started it.
@@ -29,7 +29,9 @@ package final class SpawnedProcess {
     _ words: [String], environment: [String: String], input: Input = .nothing,
     output: Output = .pipes
   ) throws(Failure) {
-    precondition(words.first?.hasPrefix("/") == true, "programs are found before they are started")
+    precondition(
+      words.first?.utf8.contains(UInt8(ascii: "/")) == true,
+      "programs are found before they are started")
     Self.spawning.lock()
     defer { Self.spawning.unlock() }
     var (ours, theirs): ([Int32], [Int32]) = ([], [])
@@ -100,12 +102,22 @@ package final class SpawnedProcess {
     let flags = Self.newSession | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF
     posix_spawnattr_setflags(&attributes, Int16(flags))
     let arguments = words.map { strdup($0) }
-    let settings = environment.map { strdup("\($0.key)=\($0.value)") }
+    let settings = environment.map { setting($0.key, $0.value) }
     defer { (arguments + settings).forEach { free($0) } }
     var process: pid_t = 0
     let code = posix_spawn(
       &process, words[0], &actions, &attributes, arguments + [nil], settings + [nil])
     return (code, process)
+  }
+
+  /// `NAME=value`, with the bytes of this process's own variable where that is its value: text may
+  /// not be able to hold them.
+  private static func setting(_ name: String, _ value: String) -> UnsafeMutablePointer<CChar>? {
+    guard let own = getenv(name), String(cString: own) == value else {
+      return strdup("\(name)=\(value)")
+    }
+    let start = Array("\(name)=".utf8CString.dropLast())
+    return strdup(start + UnsafeBufferPointer(start: own, count: strlen(own) + 1))
   }
 
   package func send(_ signal: Int32) { if end == nil { kill(identifier, signal) } }
@@ -174,14 +186,13 @@ package final class SpawnedProcess {
     input = -1
   }
 
-  /// The absolute path of a program; nil where `PATH` has none.
+  /// The absolute path of a program, as far as it has one that text can hold; nil where `PATH` has
+  /// none.
   package static func find(_ name: String, path: String) -> String? {
-    if name.contains("/") { return access(name, X_OK) == 0 ? absolute(name) : nil }
+    if name.utf8.contains(UInt8(ascii: "/")) {
+      return access(name, X_OK) == 0 ? FileSystem.absolute(name) : nil
+    }
     return path.split(separator: ":").filter { $0.hasPrefix("/") }.map { "\($0)/\(name)" }
       .first { access($0, X_OK) == 0 }
-  }
-
-  package static func absolute(_ path: String) -> String {
-    path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
   }
 }

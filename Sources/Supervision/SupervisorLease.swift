@@ -17,7 +17,7 @@ package final class SupervisorLease: Sendable {
   /// Of a supervisor that died: its processes have to be ended before anything is started.
   package let abandonedJob: String?
   private let paths: RunPaths
-  private let lock: Int32
+  private let lock: OpenFile
   private let lease: Mutex<Lease>
   private let fenced = Atomic<Bool>(false)
   private let isReleased = Atomic<Bool>(false)
@@ -33,26 +33,18 @@ package final class SupervisorLease: Sendable {
   ) throws(Failure) {
     paths = RunPaths(root: root)
     try RunDirectory.create(paths)
-    lock = open(paths.supervisorLock, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
-    guard lock >= 0 else { throw FileSystem.failure(.cannotCreate, "open", paths.supervisorLock) }
+    lock = try paths.open(paths.supervisorLock, for: .holding)
     job = Self.newJob()
     let own = Lease(
       job: job, host: HostName.current, boot: Self.boot, process: getpid(),
       processStart: Self.start(of: getpid()) ?? "",
       started: Date.now.formatted(.iso8601), incarnation: 0, beat: 0)
     lease = Mutex(own)
-    do throws(Failure) {
-      let hasLock = try Self.takeLock(paths, lock, root: root)
-      let isSure = hasLock && isLockWhole ?? LockReach.isWhole(of: paths.supervisorLock)
-      abandonedJob = try Self.requireFree(paths, root: root, isSure ? nil : staleSeconds)
-      try FileSystem.writeAtomically(own.bytes, to: paths.lease)
-    } catch {
-      close(lock)
-      throw error
-    }
+    let hasLock = try Self.takeLock(paths, lock, root: root)
+    let isSure = hasLock && isLockWhole ?? LockReach.isWhole(of: paths.supervisorLock)
+    abandonedJob = try Self.requireFree(paths, root: root, isSure ? nil : staleSeconds)
+    try FileSystem.writeAtomically(own.bytes, to: paths.lease)
   }
-
-  deinit { close(lock) }
 
   /// True once somebody else's lease stands in the place of this one.
   package var isFenced: Bool { fenced.load(ordering: .relaxed) }
@@ -86,15 +78,13 @@ package final class SupervisorLease: Sendable {
   private func beat() {
     lease.withLock { lease in
       guard !isReleased.load(ordering: .relaxed) else { return }
-      let descriptor = open(paths.lease, O_RDWR | O_CLOEXEC)
       // A disk that does not answer is no reason to end a run that computes.
-      guard descriptor >= 0 else { return }
-      defer { close(descriptor) }
+      guard let file = try? paths.open(paths.lease, for: .updating) else { return }
       if let found = Lease(at: paths.lease), found.job != job {
         return fenced.store(true, ordering: .relaxed)
       }
       lease.beat += 1
-      _ = lease.bytes.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, 0) }
+      _ = lease.bytes.withUnsafeBytes { pwrite(file.descriptor, $0.baseAddress, $0.count, 0) }
     }
   }
 }
@@ -104,9 +94,9 @@ package final class SupervisorLease: Sendable {
 extension SupervisorLease {
   /// False where the file system has no locks.
   private static func takeLock(
-    _ paths: RunPaths, _ lock: Int32, root: String
+    _ paths: RunPaths, _ lock: borrowing OpenFile, root: String
   ) throws(Failure) -> Bool {
-    while flock(lock, LOCK_EX | LOCK_NB) != 0 {
+    while flock(lock.descriptor, LOCK_EX | LOCK_NB) != 0 {
       switch errno {
       case EINTR: continue
       case EWOULDBLOCK: throw held(paths, root: root)
@@ -164,13 +154,13 @@ extension SupervisorLease {
   /// Seconds since the last beat by the file system's own clock, as hosts' clocks differ.
   private static func age(of paths: RunPaths) -> Double? {
     let probe = paths.lease + ".now-\(getpid())"
+    // A process of this number may have left it.
+    unlink(probe)
+    guard let file = try? OpenFile(creating: probe) else { return nil }
     defer { unlink(probe) }
-    let descriptor = open(probe, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { return nil }
-    defer { close(descriptor) }
     var (now, then) = (stat(), stat())
-    guard write(descriptor, "x", 1) == 1, fstat(descriptor, &now) == 0,
-      stat(paths.lease, &then) == 0
+    guard file.append([UInt8(ascii: "x")]) == 1, fstat(file.descriptor, &now) == 0,
+      lstat(paths.lease, &then) == 0
     else { return nil }
     return max(
       0,

@@ -43,7 +43,7 @@ package final class SupervisorShell {
   private var words = LauncherWords()
   /// mpirun's own words of this launch, for a launch that never began.
   private var notices: [String] = []
-  private var launcherLog: Int32
+  private let launcherLog: OpenFile
   private var memoryKills: Int?
   private var wasFenced = false
   private var verdict: Verdict?
@@ -61,8 +61,6 @@ package final class SupervisorShell {
     supervisor = Supervisor(hosts: line.hosts, policy: settings.policy)
     table = IncidentTable(hosts: line.hosts)
     control = JobControl(line, answerSeconds: settings.policy.answerSeconds)
-    launcherLog = open(
-      paths.logs + "/mpirun.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
     heartbeats = (HeartbeatStream(job: lease.job), HeartbeatStream(job: lease.job))
     if let abandoned = lease.abandonedJob {
       control.reapNow(abandoned)
@@ -70,8 +68,8 @@ package final class SupervisorShell {
     }
     do throws(Failure) {
       try RunDirectory.requireNobodyTrains(in: paths)
-      events = try EventLog(
-        path: paths.events, incarnation: try RunDirectory.lastIncarnation(of: paths))
+      launcherLog = try paths.open(paths.launcherLog, for: .appending)
+      events = try EventLog(paths, incarnation: try RunDirectory.lastIncarnation(of: paths))
       for folder in line.folders {
         guard mkdir(folder, 0o700) == 0 else {
           throw FileSystem.failure(.cannotCreate, "create the folder", folder)
@@ -85,8 +83,6 @@ package final class SupervisorShell {
       throw error
     }
   }
-
-  deinit { if launcherLog >= 0 { close(launcherLog) } }
 
   /// Supervises until the end. Returns the verdict and the lines of the table of what died.
   package func run() -> (verdict: Verdict, table: [String]) {
@@ -116,7 +112,7 @@ package final class SupervisorShell {
             .found(
               savedStep: RunDirectory.newestStep(of: paths),
               recordedStep: LastWord.furthestStep(
-                eventsAt: paths.events, ofLaunch: supervisor.incarnation ?? 0)))
+                of: paths, inLaunch: supervisor.incarnation ?? 0)))
         }
         take(event)
       }
@@ -193,10 +189,9 @@ extension SupervisorShell {
     do throws(Failure) {
       let incarnation = try RunDirectory.takeIncarnation(paths)
       lease.set(incarnation: incarnation)
-      events = try EventLog(path: paths.events, incarnation: incarnation)
+      events = try EventLog(paths, incarnation: incarnation)
       let launch = SupervisedLaunch(
-        job: lease.job, incarnation: incarnation,
-        leasePath: SpawnedProcess.absolute(paths.lease))
+        job: lease.job, incarnation: incarnation, leasePath: paths.lease)
       let command = LaunchLine(line, plan: plan, launch: launch)
       if let file = command.file {
         try FileSystem.writeAtomically(Array(file.text.utf8), to: file.path)
@@ -238,7 +233,7 @@ extension SupervisorShell {
     mpirun = nil
     openPipes = []
     let launch = supervisor.incarnation ?? 0
-    take(.exited(end, lastWord: LastWord(eventsAt: paths.events, ofLaunch: launch)))
+    take(.exited(end, lastWord: LastWord(of: paths, ofLaunch: launch)))
   }
 
   private func drain(_ child: SpawnedProcess) {
@@ -280,9 +275,7 @@ extension SupervisorShell {
         if notices.count < 40, !text.allSatisfy({ $0 == "-" }), !text.isEmpty {
           notices.append(text)
         }
-        guard launcherLog >= 0 else { continue }
-        let bytes = Array((text + "\n").utf8)
-        _ = bytes.withUnsafeBytes { write(launcherLog, $0.baseAddress, $0.count) }
+        _ = launcherLog.append(Array((text + "\n").utf8))
       }
     }
   }

@@ -30,24 +30,20 @@ package final class EventLog: Sendable {
     var endsInsideLine: Bool
   }
 
-  private let path: String
+  private let file: OpenFile
   private let incarnation: Int
-  private let descriptor: Int32
   private let state: Mutex<State>
 
-  /// Throws: `Failure` (.cannotCreate) when the file cannot be opened.
-  package init(path: String, incarnation: Int) throws(Failure) {
-    descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw FileSystem.failure(.cannotCreate, "open", path) }
-    self.path = path
+  /// Throws: `Failure` (.cannotCreate when the file cannot be opened, .badData when something else
+  /// is in its place).
+  package init(_ paths: RunPaths, incarnation: Int) throws(Failure) {
+    file = try paths.open(paths.events, for: .appending)
     self.incarnation = incarnation
-    var last = UInt8(ascii: "\n")
-    let size = lseek(descriptor, 0, SEEK_END)
-    if size > 0, pread(descriptor, &last, 1, size - 1) != 1 { last = UInt8(ascii: "\n") }
-    state = Mutex(State(endsInsideLine: last != UInt8(ascii: "\n")))
+    let size = try file.byteCount()
+    let last = size > 0 ? try? file.read(byteCount: 1, at: size - 1) : nil
+    let newline = UInt8(ascii: "\n")
+    state = Mutex(State(endsInsideLine: last ?? [newline] != [newline]))
   }
-
-  deinit { close(descriptor) }
 
   /// Lines that could not be written since the log was opened.
   package var lostLineCount: Int { state.withLock { $0.lostLineCount } }
@@ -70,7 +66,7 @@ package final class EventLog: Sendable {
     let line = JSONValue.object(header + fields).text + "\n"
     state.withLock { state in
       let bytes = Array(((state.endsInsideLine ? "\n" : "") + line).utf8)
-      let count = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+      let count = file.append(bytes)
       if count == bytes.count {
         state.endsInsideLine = false
         return
@@ -78,7 +74,7 @@ package final class EventLog: Sendable {
       let reason = count < 0 ? String(cString: strerror(errno)) : "the disk is full"
       if count > 0 { state.endsInsideLine = true }
       if state.lostLineCount == 0 {
-        state.unreportedProblem = "\(path): an event could not be recorded (\(reason))"
+        state.unreportedProblem = "\(file.path): an event could not be recorded (\(reason))"
       }
       state.lostLineCount += 1
     }

@@ -1,3 +1,5 @@
+import Core
+
 /// A value of an event: what a line of `events.jsonl` is made of.
 package enum JSONValue: Equatable, Sendable {
   case null
@@ -49,15 +51,9 @@ package enum JSONValue: Equatable, Sendable {
       case "\n": result += "\\n"
       case "\t": result += "\\t"
       case "\r": result += "\\r"
-      default:
-        if scalar.value < 0x20 || scalar.value == 0x7f {
-          let digits = String(scalar.value, radix: 16)
-          result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-        } else {
-          result.unicodeScalars.append(scalar)
-        }
+      default: result.unicodeScalars.append(scalar)
       }
     }
-    return result + "\""
+    return escapedJSON(result) + "\""
   }
 }

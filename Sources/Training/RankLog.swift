@@ -13,9 +13,10 @@ package struct RankLogHandler: LogHandler {
   private let rank: String
   private let file: LogFile
 
-  /// Throws: `Failure` (.cannotCreate) when the file cannot be opened.
-  package init(path: String, rank: Int) throws(Failure) {
-    file = try LogFile(path: path)
+  /// Throws: `Failure` (.cannotCreate when the file cannot be opened, .badData when something else
+  /// is in its place).
+  package init(_ paths: RunPaths, rank: Int) throws(Failure) {
+    file = LogFile(try paths.open(paths.log(rank: rank), for: .appending))
     self.rank = zeroPadded(rank, width: 5)
   }
 
@@ -30,33 +31,27 @@ package struct RankLogHandler: LogHandler {
     let step = all.removeValue(forKey: "step").map { "\($0)" } ?? "-"
     let details = all.sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }.joined()
     let text = "\(event.message)\(details)".allLines.joined(separator: "\\n")
-    file.append("\(Timestamp.now) rank \(rank) step \(step) \(event.level): \(text)\n")
+    let line = "\(Timestamp.now) rank \(rank) step \(step) \(event.level): \(text)"
+    // Names from files are in it, and logs are read on terminals.
+    file.append(escaped(line) + "\n")
   }
 }
 
 extension RankLogHandler {
   /// A logger of its own for one rank, which no other part of the process shares.
-  package static func logger(path: String, rank: Int) throws(Failure) -> Logger {
-    let handler = try RankLogHandler(path: path, rank: rank)
+  package static func logger(_ paths: RunPaths, rank: Int) throws(Failure) -> Logger {
+    let handler = try RankLogHandler(paths, rank: rank)
     return Logger(label: "lockstep") { _ in handler }
   }
 }
 
-/// A text file that only grows, one whole line a call.
+/// A text file that only grows, one whole line a call; shared by the copies of a handler.
 private final class LogFile: Sendable {
-  private let descriptor: Int32
+  private let file: OpenFile
 
-  init(path: String) throws(Failure) {
-    descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw FileSystem.failure(.cannotCreate, "open", path) }
-  }
+  init(_ file: consuming OpenFile) { self.file = file }
 
-  deinit { close(descriptor) }
-
-  func append(_ line: String) {
-    let bytes = Array(line.utf8)
-    _ = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
-  }
+  func append(_ line: String) { _ = file.append(Array(line.utf8)) }
 }
 
 /// Decimal digits, at least `width` of them.

@@ -16,9 +16,24 @@ package struct RunPaths: Equatable, Sendable {
   package var lease: String { root + "/supervisor.lease" }
   package var logs: String { root + "/logs" }
   package var checkpoints: String { root + "/checkpoints" }
+  /// How often the job was queued again.
+  package var requeues: String { root + "/requeues" }
+  /// What mpirun said.
+  package var launcherLog: String { logs + "/mpirun.log" }
 
   /// The log of one rank.
   package func log(rank: Int) -> String { "\(logs)/rank-\(zeroPadded(rank, width: 5)).log" }
+
+  /// Opens a file of the directory, one of the above, relative to the directory itself.
+  ///
+  /// Throws: as `OpenFile.init(own:below:for:)`.
+  package func open(
+    _ path: String, for purpose: OpenFile.Purpose
+  ) throws(Failure) -> OpenFile {
+    precondition(path.utf8.starts(with: (root + "/").utf8), "the file is the run's")
+    let name = path.utf8.dropFirst(root.utf8.count + 1)
+    return try OpenFile(own: String(Substring(name)), below: root, for: purpose)
+  }
 
   /// The folder of the checkpoint after a step.
   package func checkpoint(step: Int) -> String {
@@ -47,7 +62,7 @@ package final class RunDirectory: Sendable {
   ) throws(Failure) {
     paths = RunPaths(root: root)
     try Self.create(paths)
-    lock = try RunLock(path: paths.lock, root: root)
+    lock = try RunLock(paths)
     if let assigned {
       let last = try Self.lastIncarnation(of: paths)
       guard last == assigned else {
@@ -58,7 +73,7 @@ package final class RunDirectory: Sendable {
     } else {
       incarnation = try Self.takeIncarnation(paths)
     }
-    events = try EventLog(path: paths.events, incarnation: incarnation)
+    events = try EventLog(paths, incarnation: incarnation)
   }
 
   /// Makes sure that the directory still stands under its name: whoever saves by name would else
@@ -75,9 +90,16 @@ package final class RunDirectory: Sendable {
 
   /// Makes the folders of a run directory that are missing.
   ///
-  /// Throws: `Failure` (.cannotCreate).
+  /// Throws: `Failure` (.cannotCreate; .badData for a link in the place of one).
   package static func create(_ paths: RunPaths) throws(Failure) {
-    for folder in [paths.root, paths.logs, paths.checkpoints] {
+    try FileSystem.createFolder(paths.root)
+    for folder in [paths.logs, paths.checkpoints] {
+      guard FileSystem.kind(of: folder) != .link else {
+        throw Failure(
+          .badData,
+          "\(folder): is a link where a folder was expected; only the run directory itself may be"
+            + " reached through one")
+      }
       try FileSystem.createFolder(folder)
     }
     guard access(paths.root, W_OK | X_OK) == 0 else {
@@ -108,16 +130,18 @@ package final class RunDirectory: Sendable {
   ///
   /// Where checkpoints were put back without the number, it is the highest they were saved by: a
   /// lower one could save nothing beside them.
-  /// Throws: `Failure` (.inputOutput, .badData when the number is damaged).
+  /// Throws: `Failure` (.inputOutput, .badData when the number is damaged, or lower than that of a
+  /// checkpoint).
   package static func lastIncarnation(of paths: RunPaths) throws(Failure) -> Int {
+    let store = CheckpointStore(folder: paths.checkpoints)
     let path = paths.incarnation
     // A number that cannot be read is not a missing one: launches would share it.
-    if FileSystem.isAbsent(path) {
-      return try CheckpointStore(folder: paths.checkpoints).highestIncarnation()
-    }
+    if FileSystem.isAbsent(path) { return try store.highestIncarnation() }
     let text: String
     do throws(Failure) {
-      text = String(decoding: try FileSystem.readAll(path, limit: 4096), as: UTF8.self)
+      let file = try paths.open(path, for: .reading)
+      let bytes = try file.read(byteCount: min(4096, try file.byteCount()), at: 0)
+      text = String(decoding: bytes, as: UTF8.self)
     } catch {
       throw error.exitCode == .badData ? error : Failure(.inputOutput, error.message)
     }
@@ -129,6 +153,13 @@ package final class RunDirectory: Sendable {
         "\(path): expected the number of the last launch, found '\(text.prefix(20))';"
           + " write the highest incarnation of events.jsonl into it")
     }
+    // Found at the start and not by the first save, which could not be published.
+    if let newest = try store.newestLaunch(), newest.incarnation > number {
+      throw Failure(
+        .badData,
+        "\(path): says that launch \(number) was the last, but \(newest.path) was saved by launch"
+          + " \(newest.incarnation); write \(newest.incarnation) into it")
+    }
     return number
   }
 }
@@ -138,49 +169,56 @@ extension RunDirectory {
   ///
   /// Throws: `Failure` (.cannotCreate, .inputOutput).
   package static func requireNobodyTrains(in paths: RunPaths) throws(Failure) {
-    _ = try RunLock(path: paths.lock, root: paths.root)
+    _ = try RunLock(paths)
   }
 }
 
 /// An advisory lock on a run directory; the kernel drops it when the process ends, however it ends.
 private final class RunLock: Sendable {
-  private let descriptor: Int32
+  private let file: OpenFile
 
   /// So long a killed holder may take: the kernel frees its memory before it lets go of its files.
   private static let dyingSeconds = 5.0
 
-  init(path: String, root: String) throws(Failure) {
-    descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw FileSystem.failure(.cannotCreate, "open", path) }
+  init(_ paths: RunPaths) throws(Failure) {
+    file = try paths.open(paths.lock, for: .holding)
     let watch = Stopwatch()
-    while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+    while flock(file.descriptor, LOCK_EX | LOCK_NB) != 0 {
       switch errno {
       case EINTR: continue
       case EWOULDBLOCK:
-        let holder = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
+        let holder = Self.text(of: file)
         guard watch.seconds < Self.dyingSeconds, Self.isDying(holder) else {
           throw Failure(
-            .inputOutput, "\(root): another process trains here (\(Self.description(of: holder)))")
+            .inputOutput,
+            "\(paths.root): another process trains here (\(Self.description(of: holder)))")
         }
         usleep(10_000)
       default:
-        throw FileSystem.failure(.inputOutput, "lock", path)
+        throw FileSystem.failure(.inputOutput, "lock", file.path)
       }
     }
     let holder = Array("\(getpid()) \(hostName())\n".utf8)
     let isWritten =
-      ftruncate(descriptor, 0) == 0
-      && holder.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, 0) } == holder.count
-    guard isWritten else { throw FileSystem.failure(.inputOutput, "write", path) }
+      ftruncate(file.descriptor, 0) == 0
+      && holder.withUnsafeBytes { pwrite(file.descriptor, $0.baseAddress, $0.count, 0) }
+        == holder.count
+    guard isWritten else { throw FileSystem.failure(.inputOutput, "write", file.path) }
   }
-
-  deinit { close(descriptor) }
 
   /// Whether the file under a name is the locked one.
   func stands(at path: String) -> Bool {
     var (own, found) = (stat(), stat())
-    return fstat(descriptor, &own) == 0 && stat(path, &found) == 0
+    return fstat(file.descriptor, &own) == 0 && lstat(path, &found) == 0
       && own.st_dev == found.st_dev && own.st_ino == found.st_ino
+  }
+
+  /// What the holder has written; nothing where he is just about to.
+  private static func text(of file: borrowing OpenFile) -> String {
+    guard let byteCount = try? file.byteCount(),
+      let bytes = try? file.read(byteCount: min(byteCount, 1024), at: 0)
+    else { return "" }
+    return String(decoding: bytes, as: UTF8.self)
   }
 
   /// Whether `123 node7` is a process of this host that has no command line any more.

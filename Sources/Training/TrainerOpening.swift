@@ -34,7 +34,7 @@ extension Trainer {
     }
     FaultPoint.start.reached(step: 0)
     let logger = try communicator.together { () throws(Failure) in
-      try RankLogHandler.logger(path: paths.log(rank: communicator.rank), rank: communicator.rank)
+      try RankLogHandler.logger(paths, rank: communicator.rank)
     }
     try communicator.together { () throws(Failure) in
       try communicator.waits.start(limitSeconds: configuration.runtime.stallSeconds) { line, step in
@@ -42,13 +42,14 @@ extension Trainer {
         logger.warning("\(line)", metadata: ["step": "\(step)"])
       }
     }
+    let store = CheckpointStore(folder: paths.checkpoints) { () throws(Failure) in
+      try directory?.requireInPlace()
+    }
+    try communicator.rehearseSave(into: store, directory)
     let engine = try StepEngine.together(
       inputs.model, bounds: inputs.bounds, configuration, communicator: communicator)
     FaultPoint.setFlip { [weights = engine.weights, index = engine.plan.firstOwnParameter] in
       weights.base[index] = Float(bitPattern: weights.base[index].bitPattern ^ 1 << 16)
-    }
-    let store = CheckpointStore(folder: paths.checkpoints) { () throws(Failure) in
-      try directory?.requireInPlace()
     }
     let resumed = try resume(
       inputs, engine, store, communicator, observer, directory

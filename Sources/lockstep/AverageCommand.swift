@@ -39,6 +39,7 @@ struct AverageCommand: ParsableCommand {
     let saved = try Checkpoint.average(checkpoints, into: path)
     let steps = checkpoints.map { "\($0.header.step)" }.joined(separator: ", ")
     try StandardOutput.say(
-      "\(saved.path): mean of steps \(steps), \(saved.byteCount) bytes, read back and verified")
+      "\(escaped(saved.path)): mean of steps \(steps), \(saved.byteCount) bytes, read back and"
+        + " verified")
   }
 }

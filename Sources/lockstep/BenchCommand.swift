@@ -44,7 +44,7 @@ struct BenchCommand: ParsableCommand {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys]
     encoder.keyEncodingStrategy = .convertToSnakeCase
-    try StandardOutput.write(try encoder.encode(result) + [UInt8(ascii: "\n")])
+    try StandardOutput.say(escapedJSON(String(decoding: try encoder.encode(result), as: UTF8.self)))
   }
 }
 

@@ -195,6 +195,6 @@ struct PrepareCommand: ParsableCommand {
   }
 
   private static func say(_ line: String) {
-    StandardError.tell(line)
+    StandardError.tell(escaped(line))
   }
 }

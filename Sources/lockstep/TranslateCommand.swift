@@ -106,5 +106,6 @@ func jsonLine(_ value: some Encodable) throws -> Data {
   let encoder = JSONEncoder()
   encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
   encoder.keyEncodingStrategy = .convertToSnakeCase
-  return try encoder.encode(value)
+  let text = String(decoding: try encoder.encode(value), as: UTF8.self)
+  return Data(escapedJSON(text).utf8)
 }

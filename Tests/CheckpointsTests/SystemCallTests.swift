@@ -16,7 +16,7 @@ import Testing
   /// What changes a disk, and what the writer reads back.
   private static let calls = [
     "openat", "mkdir", "fallocate", "ftruncate", "pwrite64", "pread64", "fsync", "renameat2",
-    "rename", "unlink", "rmdir",
+    "renameat", "rename", "unlink", "unlinkat", "rmdir",
   ]
 
   private static let canTrace: Bool = {
@@ -129,7 +129,7 @@ import Testing
     case "fallocate": ["signal=KILL", "error=ENOSPC", "error=EDQUOT", interruption]
     case "mkdir": ["signal=KILL", "error=ENOSPC", "error=EDQUOT"]
     case "ftruncate", "openat": ["signal=KILL", "error=ENOSPC"]
-    case "renameat2", "rename": ["signal=KILL", "error=EIO"]
+    case "renameat2", "renameat", "rename": ["signal=KILL", "error=EIO"]
     default: ["signal=KILL", "error=EROFS"]
     }
   }
@@ -201,7 +201,7 @@ import Testing
     // Manifest: after the data, synced before it has its name, its folder synced after.
     let manifest = try #require(last("pwrite64", "/manifest.json.tmp"))
     let manifestSync = try #require(first("fsync", "/manifest.json.tmp", after: manifest))
-    let manifestName = try #require(first("rename", "/manifest.json\"", after: manifestSync))
+    let manifestName = try #require(first("renameat", "\"manifest.json\"", after: manifestSync))
     let names = try #require(first("fsync", "-launch-1>", after: manifestName))
     #expect(dataSync < manifest)
     #expect(names < publication)

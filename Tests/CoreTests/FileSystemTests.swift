@@ -66,7 +66,7 @@ import Testing
       #expect(mkfifo(pipe, 0o600) == 0)
       for name in [link, pipe, folder, "/dev/zero", folder + "/absent"] {
         #expect(throws: Failure.self) { _ = try OpenFile(readingRegular: name) }
-        #expect(throws: Failure.self) { _ = try OpenFile(updating: name) }
+        #expect(throws: Failure.self) { _ = try OpenFile(own: name, for: .updating) }
         #expect(throws: Failure.self) {
           _ = try FileSystem.readAll(name, limit: 9, followsLinks: false)
         }
@@ -99,12 +99,5 @@ import Testing
       try FileSystem.removeFile(folder + "/file")
       #expect(FileSystem.kind(of: folder + "/file") == nil)
     }
-  }
-
-  @Test(arguments: [
-    ("/a/b", "/a"), ("/a/b/", "/a"), ("a", "."), ("a/b", "a"), ("/a", "/"), ("/", "/"),
-  ])
-  func theParentFollowsFromTheText(path: String, parent: String) {
-    #expect(FileSystem.parent(of: path) == parent)
   }
 }

@@ -251,6 +251,19 @@ import Testing
     #expect(try scratch.names() == ["data", "empty"])
   }
 
+  /// Somebody has put something into its place meanwhile.
+  @Test func whatIsMadeButCannotBeMovedStays() throws {
+    let staging = try StagingFolder(for: "\(scratch.path)/data")
+    try FileSystem.createFolder("\(scratch.path)/data")
+    _ = try scratch.file("data/mine", "precious")
+    let found = failure { try Preparation.copy().run(in: staging) { _ in } }
+    let kept = "data.made-\(getpid())"
+    #expect(found?.exitCode == .cannotCreate)
+    #expect(found?.message.hasSuffix("is whole in \(scratch.path)/\(kept)") == true, "\(found)")
+    #expect(try scratch.names() == ["data", kept])
+    _ = try Dataset(path: "\(scratch.path)/\(kept)")
+  }
+
   @Test func whatADeadProcessLeftIsReplaced() throws {
     // No process has the number 2^22 + 1: it is above the largest Linux gives.
     let stale = ".data.partial-4194305"

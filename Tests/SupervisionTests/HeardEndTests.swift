@@ -2,6 +2,7 @@ import Core
 import Foundation
 import Supervision
 import Testing
+import Training
 
 /// How a run ended is what rank 0 has said of it, whatever the launcher returns.
 @Suite struct HeardEndTests {
@@ -279,12 +280,14 @@ import Testing
   }
 
   @Test func theLastWordIsReadFromTheEndOfTheEvents() throws {
-    let path = FileManager.default.temporaryDirectory
+    let root = FileManager.default.temporaryDirectory
       .appending(path: "lockstep-events-\(UUID().uuidString)").path
-    defer { try? FileManager.default.removeItem(atPath: path) }
+    try FileManager.default.createDirectory(atPath: root, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: root) }
+    let paths = RunPaths(root: root)
     func word(_ lines: [String], ofLaunch launch: Int = 2) throws -> LastWord? {
-      try Data(lines.joined(separator: "\n").utf8).write(to: URL(fileURLWithPath: path))
-      return LastWord(eventsAt: path, ofLaunch: launch)
+      try Data(lines.joined(separator: "\n").utf8).write(to: URL(fileURLWithPath: paths.events))
+      return LastWord(of: paths, ofLaunch: launch)
     }
     let end = #"{"event":"end","incarnation":2,"time":"t","step":50}"#
     let stop = #"{"event":"stop","incarnation":2,"time":"t","step":7}"#
@@ -297,11 +300,12 @@ import Testing
     #expect(try word([step, String(end.dropLast(9))]) == nil)
     #expect(try word([]) == nil)
     _ = try word([step, stop, supervisor, String(step.dropLast(3))])
-    #expect(LastWord.furthestStep(eventsAt: path, ofLaunch: 2) == 8)
-    #expect(LastWord.furthestStep(eventsAt: path, ofLaunch: 3) == 0)
-    #expect(LastWord.furthestStep(eventsAt: path + "-gone", ofLaunch: 2) == 0)
+    #expect(LastWord.furthestStep(of: paths, inLaunch: 2) == 8)
+    #expect(LastWord.furthestStep(of: paths, inLaunch: 3) == 0)
     #expect(try word([#"{"event":"diverged","incarnation":2,"step":9}"#]) == .diverged(step: 9))
     #expect(try word([#"{"event":"unsaved","incarnation":2,"step":9}"#]) == .unsaved(step: 9))
-    #expect(LastWord(eventsAt: path + "-gone", ofLaunch: 2) == nil)
+    let gone = RunPaths(root: root + "-gone")
+    #expect(LastWord.furthestStep(of: gone, inLaunch: 2) == 0)
+    #expect(LastWord(of: gone, ofLaunch: 2) == nil)
   }
 }

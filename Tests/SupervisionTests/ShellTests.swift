@@ -248,6 +248,13 @@ private let job = String(repeating: "0123abcd", count: 4)
     let text = line(ranks: 1, hosts: [JobHost(name: "localhost", slots: 1)], named: nil)
     #expect(text.arguments.contains("a b.yaml"))
     #expect(text.text.hasSuffix("/opt/lockstep train 'a b.yaml'"))
+    let run = LaunchLine.Job(
+      launcher: Launcher(.mpirun, path: "/usr/bin/mpirun"),
+      program: ["/opt/lockstep", "it's\u{1b}]\u{202e}ü"], hosts: [], namedSlots: nil,
+      agent: .shell([]), temporaryFolder: "/tmp", sharedMemoryFolder: nil, environment: [:],
+      isRoot: false, cores: 1, processors: 1, terminal: [:])
+    let line = LaunchLine(run, plan: LaunchPlan(ranksByHost: []), launch: nil).text
+    #expect(line.hasSuffix(#" /opt/lockstep $'it\047s\033]\342\200\256\303\274'"#), "\(line)")
   }
 }
 

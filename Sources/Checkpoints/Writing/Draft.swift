@@ -7,7 +7,7 @@ import Tensors
 /// A checkpoint that is being written: its folder beside the final place, and where in its file
 /// every byte goes. Whoever knows the draft can write a part of it.
 struct Draft: Sendable {
-  /// Absolute, so that it means the same in every process.
+  /// As rank 0 reaches it, and so every rank: all were given one run directory.
   let folder: String
   let byteCount: Int
   /// Tensors with elements, in flat order.
@@ -23,7 +23,6 @@ struct Draft: Sendable {
   static func begin(
     _ header: CheckpointHeader, layout: ParameterLayout, hasMoments: Bool, at folder: String
   ) throws(Failure) -> (draft: Draft, blocks: [Manifest.Block]) {
-    let folder = absolute(folder)
     let vectors = hasMoments ? StateVector.allCases : [.parameters]
     try clear(folder)
     try FileSystem.createNewFolder(folder)
@@ -58,7 +57,7 @@ struct Draft: Sendable {
     _ pieces: [OwnedPiece], isCancelled: () -> Bool = { false }
   ) throws(Failure) -> [Manifest.Block] {
     guard !pieces.isEmpty else { return [] }
-    var part = DraftPart(of: self, file: try OpenFile(updating: dataPath))
+    var part = DraftPart(of: self, file: try openData())
     for piece in pieces {
       for range in StateVector.pieces(of: piece.range.count) {
         if isCancelled() { return [] }
@@ -71,9 +70,15 @@ struct Draft: Sendable {
     return try part.finish()
   }
 
+  private func openData() throws(Failure) -> OpenFile {
+    try OpenFile(
+      own: FileSystem.name(of: folder) + "/" + Format.dataFile,
+      below: FileSystem.parent(of: folder), for: .updating)
+  }
+
   /// Pulls every element from a source, writes it to its place and reads it back.
   func write(from source: some StateSource) throws(Failure) -> [Manifest.Block] {
-    var part = DraftPart(of: self, file: try OpenFile(updating: dataPath))
+    var part = DraftPart(of: self, file: try openData())
     let buffer = FloatBuffer(count: StateVector.pieceCount)
     for vector in StateVector.allCases {
       for range in StateVector.pieces(of: spans[vector]?.last?.range.upperBound ?? 0) {
@@ -90,7 +95,8 @@ struct Draft: Sendable {
   ///
   /// Order: `permit` is asked last; manifest, sync, rename of the folder, sync of its parent.
   /// Throws: `Failure`; what was at `path` is still there or, where the disk failed in the last
-  /// moment, aside until the next save (`settle`), and never under the draft's name.
+  /// moment, aside until the next save (`settle`), and never under the draft's name. A draft that
+  /// is whole and only cannot be moved stays, and the message names it.
   func publish(
     _ header: CheckpointHeader, _ manifest: Manifest, at path: String,
     permit: () throws(Failure) -> Void
@@ -103,10 +109,22 @@ struct Draft: Sendable {
     let manifestPath = folder + "/" + Format.manifestFile
     try FileSystem.writeAtomically(try manifest.encoded(), to: manifestPath)
     guard try Manifest(readingFrom: manifestPath).blocks == manifest.blocks else {
+      try? FileSystem.removeFile(manifestPath)
       throw Failure(.inputOutput, "\(manifestPath): reads back as other bytes than written")
     }
-    try permit()
-    try FileSystem.exchange(folder, with: path)
+    do throws(Failure) {
+      try permit()
+    } catch {
+      // Without it the draft is not whole, and goes.
+      try? FileSystem.removeFile(manifestPath)
+      throw error
+    }
+    do throws(Failure) {
+      try FileSystem.exchange(folder, with: path)
+    } catch {
+      guard Draft.isWhole(folder) else { throw error }
+      throw Failure(error.exitCode, "\(error.message); what was written is whole in \(folder)")
+    }
     // What was replaced, if anything; what is left of it is removed by the next save.
     try? Draft.clear(folder, home: path)
   }
@@ -123,10 +141,6 @@ struct Draft: Sendable {
     guard stored.header == header, stored.spans == spans else {
       throw Failure(.inputOutput, "\(dataPath): reads back as another state than was written")
     }
-  }
-
-  private static func absolute(_ path: String) -> String {
-    path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
   }
 }
 

@@ -26,6 +26,17 @@ extension Draft {
     try FileSystem.removeFolderIfEmpty(folder)
   }
 
+  /// Whether all of a draft was written and read back: only its move to its place has failed.
+  static func isWhole(_ folder: String) -> Bool {
+    FileSystem.kind(of: folder + "/" + Format.manifestFile) == .regularFile
+  }
+
+  /// Removes a draft that is not whole.
+  static func discard(_ folder: String) {
+    // What cannot be removed now is tried again at the next save.
+    if !isWhole(folder) { try? clear(folder) }
+  }
+
   /// Ends a replacement of `path` that ended halfway: what is aside comes back where nothing has
   /// replaced it, and goes where the new one is durable and verifies.
   static func settle(_ path: String) throws(Failure) {

@@ -140,10 +140,11 @@ package struct Preparation: Sendable {
         licenceNote: "that of the text files", overlap: .leavesTraining)
       amounts = wanted
     case .debianDescriptions(let language):
-      let apt = "\(scratch)/apt"
+      // apt takes other paths that do not begin at the root to begin at its own folders.
+      let apt = (scratch.utf8.first == UInt8(ascii: "/") ? "" : "./") + "\(scratch)/apt"
       try FileSystem.createFolder(apt)
       corpus = try DebianArchive(language: language).corpus(scratch: apt, progress: progress)
-      try? FileManager.default.removeItem(atPath: apt)
+      try? FileSystem.remove(apt)
     case .copy(let task):
       corpus = task.corpus()
     }

@@ -11,34 +11,53 @@ package struct StagingFolder: Sendable {
 
   /// Creates the folder to build in; what a process that is gone left behind is removed.
   ///
-  /// Throws: `Failure` (.cannotCreate) when the destination holds something, or a folder cannot be
-  /// made.
+  /// Throws: `Failure` (.cannotCreate) when the destination holds something or cannot be replaced,
+  /// or a folder cannot be made.
   package init(for destination: String) throws(Failure) {
-    let place = URL(fileURLWithPath: destination).standardizedFileURL
-    self.destination = place.path
-    let parent = place.deletingLastPathComponent().path
-    let prefix = ".\(place.lastPathComponent).partial-"
+    let name = FileSystem.name(of: destination)
+    guard !["", ".", "..", "/"].contains(name) else {
+      throw Failure(
+        .cannotCreate,
+        "'\(destination)': expected the name of a folder to make; this one cannot be replaced")
+    }
+    self.destination = FileSystem.withoutTrailingSlashes(destination)
+    let parent = FileSystem.parent(of: destination)
+    let prefix = ".\(name).partial-"
     path = "\(parent)/\(prefix)\(getpid())"
-    try Self.checkIsFree(self.destination, named: destination)
+    try Self.checkIsFree(self.destination)
     try FileSystem.createFolder(parent)
     Self.removeStale(prefix: prefix, in: parent)
-    guard mkdir(path, 0o755) == 0 else { throw FileSystem.failure(.cannotCreate, "create", path) }
+    try FileSystem.createNewFolder(path)
   }
 
   /// Makes every file durable and moves the folder to its place.
   ///
-  /// Throws: `Failure` (.inputOutput, .cannotCreate); the folder is still where it was built.
+  /// Throws: `Failure` (.inputOutput, .cannotCreate). Where all is durable and only cannot be
+  /// moved, it stays beside its place, under a name that the message has.
   package func publish() throws(Failure) {
-    for name in try Self.names(in: path) {
+    for name in try FileSystem.names(in: path) {
       let file = "\(path)/\(name)"
-      let descriptor = open(file, O_RDONLY | O_CLOEXEC)
+      let descriptor = open(file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
       guard descriptor >= 0 else { throw FileSystem.failure(.inputOutput, "open", file) }
       defer { close(descriptor) }
       guard fsync(descriptor) == 0 else { throw FileSystem.failure(.inputOutput, "sync", file) }
     }
     try FileSystem.syncFolder(path)
-    try Self.checkIsFree(destination, named: destination)
-    try FileSystem.rename(path, to: destination)
+    do throws(Failure) {
+      try Self.checkIsFree(destination)
+      try FileSystem.rename(path, to: destination)
+    } catch {
+      guard let place = keep() else { throw error }
+      throw Failure(error.exitCode, "\(error.message); what was made is whole in \(place)")
+    }
+  }
+
+  /// Gives what was built a name that nobody removes; nil when it is not there any more, which is
+  /// when only making its move durable has failed.
+  private func keep() -> String? {
+    let place =
+      FileSystem.parent(of: destination) + "/\(FileSystem.name(of: destination)).made-\(getpid())"
+    return Foundation.rename(path, place) == 0 ? place : nil
   }
 
   private static let removal = Mutex(())
@@ -50,38 +69,32 @@ package struct StagingFolder: Sendable {
     Self.removal.withLock { _ in
       // Whoever is still writing by name finds no folder then, and cannot fill it behind us.
       let gone = path + ".gone"
-      if Foundation.rename(path, gone) == 0 { try? FileManager.default.removeItem(atPath: gone) }
+      if Foundation.rename(path, gone) == 0 { try? FileSystem.remove(gone) }
       last()
     }
   }
 
-  private static func checkIsFree(_ path: String, named name: String) throws(Failure) {
-    var status = stat()
-    guard lstat(path, &status) == 0 else { return }
-    guard status.st_mode & S_IFMT == S_IFDIR, try names(in: path).isEmpty else {
+  private static func checkIsFree(_ path: String) throws(Failure) {
+    guard let kind = FileSystem.kind(of: path) else { return }
+    guard kind == .folder, try FileSystem.isEmpty(path) else {
       throw Failure(
         .cannotCreate,
-        "\(name): expected nothing there or an empty folder, found something else; remove it or"
+        "\(path): expected nothing there or an empty folder, found something else; remove it or"
           + " name another")
     }
-  }
-
-  private static func names(in folder: String) throws(Failure) -> [String] {
-    do {
-      return try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
-    } catch {
-      throw Failure(.cannotCreate, "\(folder): cannot list the folder")
+    guard !FileSystem.isMountPoint(path) else {
+      throw Failure(
+        .cannotCreate,
+        "\(path): is a mount point, whose place nothing can take; name a folder in it")
     }
   }
 
   private static func removeStale(prefix: String, in parent: String) {
-    for name in (try? names(in: parent)) ?? [] where name.hasPrefix(prefix) {
+    for name in (try? FileSystem.names(in: parent)) ?? [] where name.hasPrefix(prefix) {
       let number = name.dropFirst(prefix.count).prefix { $0 != "." }
       guard let process = pid_t(number) else { continue }
       let isGone = kill(process, 0) != 0 && errno == ESRCH
-      if isGone || process == getpid() {
-        try? FileManager.default.removeItem(atPath: "\(parent)/\(name)")
-      }
+      if isGone || process == getpid() { try? FileSystem.remove("\(parent)/\(name)") }
     }
   }
 }

@@ -57,7 +57,9 @@ package struct Lease: Equatable, Sendable {
   /// What stands at a path now: opened anew, so that network file systems ask the server; nil where
   /// there is none or none can be read.
   package init?(at path: String) {
-    guard let bytes = try? FileSystem.readAll(path, limit: Self.byteLimit) else { return nil }
+    guard let file = try? OpenFile(own: path, for: .reading), let byteCount = try? file.byteCount(),
+      byteCount <= Self.byteLimit, let bytes = try? file.read(byteCount: byteCount, at: 0)
+    else { return nil }
     self.init(bytes: bytes)
   }
 }

@@ -1,8 +1,8 @@
 import Foundation
 
 /// Paths stay as they were given: what is made of them is made of their bytes, never by asking
-/// where this process stands. A folder may have a name that text cannot hold, or lie below one that may
-/// not be searched.
+/// where this process stands. A folder may have a name that text cannot hold, or lie below one that
+/// may not be searched.
 extension FileSystem {
   private static let slash = UInt8(ascii: "/")
 

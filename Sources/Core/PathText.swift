@@ -51,6 +51,6 @@ extension FileSystem {
     guard opened >= 0 else { return nil }
     defer { close(opened) }
     let text = try? String(contentsOfFile: "/proc/self/fdinfo/\(opened)", encoding: .utf8)
-    return text?.split(separator: "\n").first { $0.hasPrefix("mnt_id:") }.map(String.init)
+    return text?.filledLines.first { $0.hasPrefix("mnt_id:") }.map(String.init)
   }
 }

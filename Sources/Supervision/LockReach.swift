@@ -44,7 +44,7 @@ package enum LockReach {
     }
     guard let best else { return false }
     if local.contains(best.type) {
-      return !exports.split(separator: "\n").contains { line in
+      return !exports.filledLines.contains { line in
         line.split(whereSeparator: \.isWhitespace).first.map { isBelow(String($0), path) } ?? false
       }
     }

@@ -178,6 +178,14 @@ private struct InspectionText {
 
   private mutating func addVerdict() {
     let tensors = inspection.objects.filter { $0.statistics != nil }
+    let unread = inspection.objects.filter { $0.defect != nil }
+    defer {
+      if !unread.isEmpty {
+        lines.append(
+          "\(unread.count) datasets could not be read, and nothing is said of them: "
+            + unread.prefix(5).map { escaped($0.path) }.joined(separator: ", "))
+      }
+    }
     guard !tensors.isEmpty else { return }
     let bad = tensors.filter {
       ($0.statistics?.nanCount ?? 0) + ($0.statistics?.infinityCount ?? 0) > 0

@@ -124,7 +124,7 @@ struct LaunchCommand: ParsableCommand {
       let example = LaunchLine(line, plan: plan, launch: nil)
       try StandardOutput.say(example.text)
       if let file = example.file {
-        let lines = file.text.split(separator: "\n").joined(separator: ", ")
+        let lines = file.text.filledLines.joined(separator: ", ")
         CommandLineEntry.say("the lines of \(file.path), which launch writes: \(lines)")
       }
       let dropped = line.passed.dropped.joined(separator: " ")

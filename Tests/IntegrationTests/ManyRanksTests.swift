@@ -39,7 +39,8 @@ struct ManyRanksTests {
     let run = try TinyRun(Self.settings, steps: 8, in: scratch)
     let command = try run.command()
     let job = try hosts.start(
-      [command[0], "launch", "--host", hosts.list()] + command.dropFirst(2))
+      // Where so many share two cores, a rank may not have its turn for seconds.
+      [command[0], "launch", "--liveness", "30", "--host", hosts.list()] + command.dropFirst(2))
     try run.waitForStep(1, of: job)
     let ranks = try (0..<Self.hostCount).flatMap { host in
       try hosts.processes(on: host).filter {

@@ -51,7 +51,16 @@ struct StructureWalk: ~Copyable {
         objects.append(Structure.Object(path, .link))
         continue
       }
-      let information = try file.information(path)
+      let information: lockstep_object_info
+      do throws(Failure) {
+        information = try file.information(path)
+      } catch {
+        // One that this libhdf5 does not know hides none of the others.
+        var object = Structure.Object(path, .dataset)
+        object.defect = error.message
+        objects.append(object)
+        continue
+      }
       guard seen.insert(information.addr).inserted else {
         objects.append(Structure.Object(path, .link))
         continue

@@ -18,7 +18,6 @@ set -euo pipefail
 # The folder qsub was called in; PBS starts the script in the home folder.
 cd "${PBS_O_WORKDIR:-.}"
 lockstep=${LOCKSTEP_BINARY:-$PWD/.build/release/lockstep}
-notice=${LOCKSTEP_NOTICE:-300}
 
 # Torque says how long the job may take, PBS Pro is asked; empty where neither is so.
 walltime=${PBS_WALLTIME:-}
@@ -30,9 +29,10 @@ fi
 
 read -ra arguments <<<"${LOCKSTEP_ARGUMENTS:-}"
 command=("$lockstep" launch "${arguments[@]}" "$@")
-# Of a short job at most a quarter.
-((${walltime:-0} >= 4 * notice)) || notice=$((${walltime:-0} / 4))
-if ((notice > 0)); then
+# Of a short job at most a quarter, unless somebody says otherwise.
+notice=$((${walltime:-0} / 4))
+notice=${LOCKSTEP_NOTICE:-$((notice < 300 ? notice : 300))}
+if ((${walltime:-0} > notice)); then
   exec timeout --foreground --preserve-status --signal=USR1 "$((walltime - notice))" \
     "${command[@]}"
 fi

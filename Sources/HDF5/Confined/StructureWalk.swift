@@ -78,7 +78,12 @@ struct StructureWalk: ~Copyable {
         } catch {
           object.defect = error.message
         }
-        object.attributes = try attributes(of: path)
+        do throws(Failure) {
+          object.attributes = try attributes(of: path)
+        } catch {
+          // Of what cannot be opened none can be listed; the others are still there.
+          guard object.defect != nil else { throw error }
+        }
         objects.append(object)
       default: objects.append(Structure.Object(path, .namedType))
       }

@@ -12,7 +12,7 @@ final class SlurmTrial {
   /// The run has so many steps, and is disturbed after so many.
   static let steps = 1500
   /// Of a run that outlasts a minute, and a period of grace.
-  static let longSteps = 20_000
+  static let longSteps = 12_000
   static let disturbedStep = 150
   /// All nodes are on the cores of this machine.
   private static let yielding = "--export=ALL,OMPI_MCA_mpi_yield_when_idle=1"

@@ -96,7 +96,16 @@ struct Outcome {
   let output: String
   let error: String
 
-  var errorLines: [String] { error.split(separator: "\n").map(String.init) }
+  /// Without the notices of mpirun, each between two lines of dashes: OpenMPI 5 cannot be told to
+  /// leave them out.
+  var errorLines: [String] {
+    var isNotice = false
+    return error.split(separator: "\n").map(String.init).filter { line in
+      let isDashes = line.count > 70 && line.allSatisfy { $0 == "-" }
+      if isDashes { isNotice.toggle() }
+      return !isNotice && !isDashes
+    }
+  }
 }
 
 /// A running program whose words go to files; nothing of it outlives the value.

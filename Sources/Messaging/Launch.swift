@@ -63,12 +63,4 @@ package enum Launch {
       return ProcessInfo.processInfo.environment["LOCKSTEP_CHECK"] == "1"
     #endif
   }
-
-  /// This machine's name without asking a name server.
-  package static var hostName: String {
-    var name = [CChar](repeating: 0, count: 256)
-    // The last byte stays zero whatever the length of the name.
-    guard gethostname(&name, name.count - 1) == 0 else { return "unknown host" }
-    return String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
-  }
 }

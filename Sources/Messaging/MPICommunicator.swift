@@ -60,7 +60,7 @@ package final class MPICommunicator: Communicator {
       rank: rank)
     try Self.check(MPI_Comm_size(world, &number), "MPI_Comm_size", rank: rank)
     size = Int(number)
-    hostName = Launch.hostName
+    hostName = HostName.current
     let (node, nodeOfRank) = try Self.findNode(of: rank, in: world, size: size)
     self.node = node
     nodes = NodeTopology(nodeOfRank: nodeOfRank)

@@ -6,7 +6,7 @@ import Tensors
 package final class SoloCommunicator: Communicator {
   package let rank = 0
   package let size = 1
-  package let hostName = Launch.hostName
+  package let hostName = HostName.current
   package let nodes = NodeTopology.separate(size: 1)
   package let waits = WaitWatch(rank: 0, size: 1)
 

@@ -1,3 +1,5 @@
+import Core
+
 /// A machine of the job and how many ranks it takes.
 package struct JobHost: Equatable, Hashable, Sendable {
   package let name: String

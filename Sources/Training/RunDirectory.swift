@@ -198,7 +198,7 @@ private final class RunLock: Sendable {
         throw FileSystem.failure(.inputOutput, "lock", file.path)
       }
     }
-    let holder = Array("\(getpid()) \(hostName())\n".utf8)
+    let holder = Array("\(getpid()) \(HostName.current)\n".utf8)
     let isWritten =
       ftruncate(file.descriptor, 0) == 0
       && holder.withUnsafeBytes { pwrite(file.descriptor, $0.baseAddress, $0.count, 0) }
@@ -224,7 +224,7 @@ private final class RunLock: Sendable {
   /// Whether `123 node7` is a process of this host that has no command line any more.
   private static func isDying(_ holder: String) -> Bool {
     let words = holder.split(whereSeparator: \.isWhitespace)
-    guard words.count == 2, words[1] == hostName(), let process = pid_t(words[0]) else {
+    guard words.count == 2, words[1] == HostName.current, let process = pid_t(words[0]) else {
       return false
     }
     let line = FileManager.default.contents(atPath: "/proc/\(process)/cmdline")
@@ -237,11 +237,4 @@ private final class RunLock: Sendable {
     guard words.count == 2 else { return "its lock does not say which" }
     return "pid \(words[0]) on host \(words[1])"
   }
-}
-
-/// The name this host gives itself, without asking a name server.
-private func hostName() -> String {
-  var name = [CChar](repeating: 0, count: 256)
-  guard gethostname(&name, name.count - 1) == 0 else { return "unknown" }
-  return String(decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
 }

@@ -124,8 +124,11 @@ enum LauncherChoice: String, ExpressibleByArgument, CaseIterable {
       }
       return Launcher(.srun, path: srun)
     case .auto:
-      if let srun, Slurm.hasPMIx(srun: srun, environment: environment) {
-        return Launcher(.srun, path: srun)
+      if let srun {
+        if Slurm.hasPMIx(srun: srun, environment: environment) {
+          return Launcher(.srun, path: srun)
+        }
+        CommandLineEntry.say("srun --mpi=list has told of no pmix: mpirun starts the ranks")
       }
       return try Self.mpirun(path: path, environment: environment)
     case .mpirun: return try Self.mpirun(path: path, environment: environment)

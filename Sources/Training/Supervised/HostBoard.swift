@@ -56,7 +56,7 @@ package final class HostBoard: @unchecked Sendable {
   /// Takes a place on the board of this host, or a board of its own where there is none to be had.
   ///
   /// - Parameter host: tells hosts apart that see one folder of shared memory.
-  package init(_ launch: SupervisedLaunch, rank: Int, host: String = Launch.hostName) {
+  package init(_ launch: SupervisedLaunch, rank: Int, host: String = HostName.current) {
     self.rank = rank
     if let shared = Self.map(Self.path(launch, host: host)) {
       let entered = Self.word(Word.entered.rawValue, in: shared).pointee.wrappingAdd(
@@ -210,7 +210,7 @@ extension HostBoard {
 
 extension HostBoard {
   /// Takes the name of the board away: whoever has it keeps it. For when all ranks have theirs.
-  package static func removeName(_ launch: SupervisedLaunch, host: String = Launch.hostName) {
+  package static func removeName(_ launch: SupervisedLaunch, host: String = HostName.current) {
     unlink(path(launch, host: host))
   }
 

@@ -72,11 +72,15 @@ enum Program {
     return launch.prefix + [try #require(path, "lockstep is not beside the tests")] + arguments
   }
 
-  /// A job whose ranks are started each with arguments of its own.
+  /// A job whose ranks are started each with arguments of its own. A shell of each chooses: the
+  /// mpirun of OpenMPI 5.0.7 dies of a line that names several programs.
   static func command(byRank arguments: [[String]]) throws -> [String] {
     let program = try #require(path, "lockstep is not beside the tests")
-    let ranks = arguments.map { ["-np", "1", program] + $0 }
-    return mpirun + ranks.joined(separator: [":"])
+    let choices = arguments.enumerated().map { rank, words in
+      "\(rank)) exec \(([program] + words).map { "'\($0)'" }.joined(separator: " ")) ;;"
+    }
+    let choice = "case $OMPI_COMM_WORLD_RANK in \(choices.joined(separator: " ")) esac"
+    return mpirun + ["-np", String(arguments.count), "sh", "-c", choice]
   }
 
   /// For jobs that keep all they leave behind, even when killed, below `folder`.
@@ -84,7 +88,7 @@ enum Program {
     ProcessInfo.processInfo.environment.merging(
       [
         "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+        "OMPI_MCA_btl_vader_single_copy_mechanism": "none", "OMPI_MCA_reachable": "weighted",
         "OMPI_MCA_btl_vader_backing_directory": folder, "TMPDIR": folder,
       ], uniquingKeysWith: { $1 })
   }

@@ -88,7 +88,7 @@ package final class Checkpoint {
       if FileSystem.exists(folder + "/" + Format.dataFile) {
         self = .checkpoint(folder)
       } else if FileSystem.exists(folder + "/checkpoints") {
-        self = .run(folder + "/checkpoints")
+        self = .run(try CheckpointStore.folder(ofRun: folder))
       } else if path.hasSuffix("/" + Format.dataFile) || path == Format.dataFile {
         let parent = path.dropLast(Format.dataFile.count)
         self = .checkpoint(parent.isEmpty ? "." : String(parent.dropLast()))
@@ -128,8 +128,10 @@ package final class Checkpoint {
   /// Throws: `Failure(.badData)` naming the first tensor that differs, with both shapes.
   package func requireLayout(_ expected: ParameterLayout) throws(Failure) {
     let place = path + "/" + Format.dataFile
-    for entry in expected.entries {
-      guard let found = layout[entry.name] else {
+    for (index, entry) in expected.entries.enumerated() {
+      // At its own place first: to search for each takes time with the square of their number.
+      let own = layout.entries.indices.contains(index) ? layout.entries[index] : nil
+      guard let found = own?.name == entry.name ? own : layout[entry.name] else {
         throw Failure(
           .badData,
           "\(place): has no tensor \(entry.name), which the model has with shape \(entry.shape); "

@@ -23,11 +23,24 @@ package final class CheckpointStore: Sendable {
 
   /// The store in a folder, e.g. RUN/checkpoints, which the first save creates.
   ///
-  /// - Parameter permit: asked before anything is written, and again before it is published;
-  ///   throws where the folder is not the writer's any more.
+  /// - Parameter permit: asked before anything is written, published or removed; throws where the
+  ///   folder is not the writer's any more.
   package init(folder: String, permit: @escaping @Sendable () throws(Failure) -> Void = {}) {
     self.folder = folder
     self.permit = permit
+  }
+
+  /// The folder of a run's checkpoints.
+  ///
+  /// Throws: `Failure(.badData)` for a link in its place: the run directory may be somebody else's,
+  /// and the link lead to another run of this user.
+  package static func folder(ofRun run: String) throws(Failure) -> String {
+    let folder = run + "/checkpoints"
+    guard FileSystem.kind(of: folder) != .link else {
+      throw Failure(
+        .badData, "\(folder): is a link where a folder was expected; name the run it leads to")
+    }
+    return folder
   }
 
   /// The folder of a step's checkpoint.
@@ -73,9 +86,30 @@ package final class CheckpointStore: Sendable {
     try FileSystem.createFolder(folder)
     try requireNewestLaunch(header)
     cleanUp(afterLaunchesTo: header.incarnation)
-    return try Draft.begin(
-      header, layout: layout, hasMoments: hasMoments, at: draftFolder(header))
+    let draft = draftFolder(header)
+    try makeRoom(at: draft)
+    return try Draft.begin(header, layout: layout, hasMoments: hasMoments, at: draft)
   }
+
+  /// Whatever stands in the place of a draft and is no leftover of one moves aside: nobody who
+  /// gives a run directory away decides that its next save fails.
+  private func makeRoom(at draft: String) throws(Failure) {
+    try? Draft.clear(draft)
+    guard FileSystem.kind(of: draft) != nil else { return }
+    try FileSystem.rename(draft, to: Self.freeName(draft + ".not-a-draft"))
+  }
+
+  /// A name that nothing has.
+  private static func freeName(_ base: String) -> String {
+    var (name, number) = (base, 1)
+    while FileSystem.kind(of: name) != nil {
+      number += 1
+      name = "\(base)-\(number)"
+    }
+    return name
+  }
+
+  func requirePermit() throws(Failure) { try permit() }
 
   /// Publishes a draft whose every byte has been written, synced and read back.
   func publish(
@@ -105,18 +139,15 @@ package final class CheckpointStore: Sendable {
     guard FileSystem.kind(of: path) != nil, (try? Checkpoint(folder: path)) == nil else {
       return nil
     }
-    var aside = path + ".not-verified"
-    var number = 1
-    while FileSystem.kind(of: aside) != nil {
-      number += 1
-      aside = "\(path).not-verified-\(number)"
-    }
+    let aside = Self.freeName(path + ".not-verified")
     try FileSystem.rename(path, to: aside)
     return aside
   }
 
   /// Removes what an abandoned save has written, unless that is whole; then the next save does.
-  func discard(_ header: CheckpointHeader) { Draft.discard(draftFolder(header)) }
+  func discard(_ header: CheckpointHeader) {
+    if (try? permit()) != nil { Draft.discard(draftFolder(header)) }
+  }
 
   private func draftFolder(_ header: CheckpointHeader) -> String {
     draftFolder(Generation.name(ofStep: header.step), launch: header.incarnation)
@@ -264,8 +295,9 @@ package final class CheckpointStore: Sendable {
   /// Removes what a policy does not keep.
   ///
   /// Order: a checkpoint's manifest goes first, so that what a crash leaves of it is no checkpoint.
-  /// Throws: `Failure(.inputOutput)` when one cannot be removed.
+  /// Throws: `Failure(.inputOutput)` when one cannot be removed, or what `permit` throws.
   package func retain(_ policy: RetentionPolicy) throws(Failure) {
+    try permit()
     let generations = try Generation.preferred(in: folder)
     let paths = Dictionary(
       generations.map { ($0.step, $0.path) }, uniquingKeysWith: { first, _ in first })

@@ -7,12 +7,23 @@ enum ConfigurationComparison {
       || ["parallel.", "runtime.", "checkpoint.", "evaluation."].contains(where: key.hasPrefix)
   }
 
+  /// Of a configuration; a made text of groups in groups would cost its length squared.
+  private static let byteLimit = 64 << 10
+
   /// Keys with other values, apart by whether steps depend on them.
   ///
   /// - Parameters: two texts as `config.yaml` has them; nil where there is none.
   static func differences(
     _ first: String?, _ second: String?
   ) -> (deciding: [Comparison.Mismatch], execution: [Comparison.Mismatch]) {
+    guard max(first?.utf8.count ?? 0, second?.utf8.count ?? 0) <= byteLimit else {
+      func size(_ text: String) -> String {
+        "\(text.utf8.count) bytes" + (text.utf8.count > byteLimit ? ", which are none" : "")
+      }
+      let whole = Comparison.Mismatch(
+        name: "configuration", first: first.map(size), second: second.map(size))
+      return (first == second ? [] : [whole], [])
+    }
     let (a, b) = (values(first ?? ""), values(second ?? ""))
     let all = Set(a.keys).union(b.keys).sorted().filter { a[$0] != b[$0] }
       .map { Comparison.Mismatch(name: $0, first: a[$0], second: b[$0]) }

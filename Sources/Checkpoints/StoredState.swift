@@ -20,7 +20,13 @@ struct StoredState {
   /// Names in flat order with the shapes the datasets have.
   private static func layout(in file: StoredFile) throws(Failure) -> ParameterLayout {
     var layout = ParameterLayout()
+    // By their bytes, as HDF5 tells names apart.
+    var seen: Set<[UInt8]> = []
     for name in try file.readTexts(Format.tensorOrder) {
+      // A few bytes of names would else stand for any number of elements.
+      guard seen.insert(Array(name.utf8)).inserted else {
+        throw Failure(.badData, "\(file.path): names the tensor \(escaped(name)) twice")
+      }
       let dataset = try file.dataset(StateVector.parameters.group + "/" + name)
       guard dataset.type == .float32 else {
         throw Failure(.badData, "\(file.path): \(escaped(name)) is not a float32 tensor")

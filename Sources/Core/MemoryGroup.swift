@@ -152,7 +152,8 @@ package struct MemoryLimit: Equatable, Sendable {
   package init?(group: Int?, statistics: String) {
     let total = statistics.filledLines.first { $0.hasPrefix("MemTotal:") }
       .flatMap { $0.split(separator: " ").dropFirst().first.flatMap { Int($0) } }
-      .map { $0 * 1024 }
+      .map { $0.multipliedReportingOverflow(by: 1024) }
+      .flatMap { $0.overflow ? nil : $0.partialValue }
     if let group, group < total ?? 1 << 50 {
       self.init(byteCount: group, owner: .job)
     } else if let total {

@@ -6,12 +6,13 @@ package struct OpenFile: ~Copyable, Sendable {
   /// For those who hand the open file to a child; it stays this value's to close.
   package let descriptor: Int32
 
-  /// Opens a file for reading.
+  /// Opens a file for reading. Nobody waits for a pipe, which has no size and is refused by those
+  /// who ask for it.
   ///
   /// Throws: `Failure` (.missingInput; .inputOutput when the disk fails; .internal when this
   /// process has no descriptor or no memory left).
   package init(reading path: String) throws(Failure) {
-    try self.init(path, O_RDONLY, .missingInput, "open")
+    try self.init(path, O_RDONLY | O_NONBLOCK, .missingInput, "open")
   }
 
   /// Opens a regular file for reading; a link, a pipe or a device of that name is refused and

@@ -48,6 +48,13 @@ package struct OpenFolder: ~Copyable, Sendable {
     return fstatat(descriptor, name, &status, AT_SYMLINK_NOFOLLOW) == 0 ? status : nil
   }
 
+  /// Whether it still is what a path means, without a link at its end.
+  package func stands(at path: String) -> Bool {
+    var (own, found) = (stat(), stat())
+    return fstat(descriptor, &own) == 0 && lstat(path, &found) == 0
+      && own.st_dev == found.st_dev && own.st_ino == found.st_ino
+  }
+
   /// Gives a file in it another name in it, and makes that durable.
   ///
   /// Throws: `Failure(.inputOutput)`; the previous file of that name, if any, is untouched unless

@@ -106,12 +106,7 @@ extension OpenFile {
       throw FileSystem.failure(.inputOutput, "look at", path)
     }
     try requireRegular(status, path)
-    guard Ownership.isOwn(status, in: folder) else {
-      throw Failure(
-        .badData,
-        "\(path): belongs to another user (\(status.st_uid)) and group (\(status.st_gid)); make a"
-          + " copy of the folder and use that")
-    }
+    guard Ownership.isOwn(status, in: folder) else { throw Ownership.refusal(of: status, path) }
     // What is written here would be written elsewhere, too.
     guard status.st_nlink <= 1 || purpose == .reading else {
       throw Failure(
@@ -119,6 +114,20 @@ extension OpenFile {
         "\(path): has a second name elsewhere, which would be written to as well; make a copy of"
           + " the folder and use that")
     }
+  }
+}
+
+extension OpenFolder {
+  /// Refuses a folder of another user and of none of this user's groups: its owner could put
+  /// another in its place.
+  ///
+  /// Throws: `Failure` (.badData; .inputOutput when it cannot be looked at).
+  package func requireOwn() throws(Failure) {
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else {
+      throw FileSystem.failure(.inputOutput, "look at", path)
+    }
+    guard Ownership.isOwn(status, in: self) else { throw Ownership.refusal(of: status, path) }
   }
 }
 
@@ -132,6 +141,13 @@ private enum Ownership {
     if status.st_uid == geteuid() || groups.contains(status.st_gid) { return true }
     if let user = userOfNewFiles(in: folder) { aliases.withLock { _ = $0.insert(user) } }
     return aliases.withLock { $0.contains(status.st_uid) }
+  }
+
+  static func refusal(of status: stat, _ path: String) -> Failure {
+    Failure(
+      .badData,
+      "\(path): belongs to another user (\(status.st_uid)) and group (\(status.st_gid)); make a"
+        + " copy of the folder and use that")
   }
 
   private static let groups: Set<gid_t> = {

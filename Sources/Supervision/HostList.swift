@@ -20,7 +20,7 @@ package enum HostList {
     }
   }
 
-  private static let slotLimit = 65_536
+  static let slotLimit = 65_536
   private static let hostLimit = 65_536
 
   /// `a:2,b:2`; without a number a host takes one rank.
@@ -102,10 +102,20 @@ package enum HostList {
         throw Failure(.badData, "\(place): lines end with a carriage return alone")
       }
       let text = String(decoding: line.prefix { $0 != UInt8(ascii: "#") }, as: UTF8.self)
-      let words = text.replacing(#/\s*=\s*/#, with: "=").split(whereSeparator: \.isWhitespace)
-      if !words.isEmpty { result.append((place, words.map(String.init))) }
+      let words = words(of: text)
+      if !words.isEmpty { result.append((place, words)) }
     }
     return result
+  }
+
+  /// What stands between blanks; those around `=` do not count. Takes time with the length alone.
+  private static func words(of text: String) -> [String] {
+    var words: [String] = []
+    for word in text.split(whereSeparator: \.isWhitespace) {
+      let belongsToLast = words.last.map { $0.last == "=" || word.first == "=" } ?? false
+      if belongsToLast { words[words.count - 1] += word } else { words.append(String(word)) }
+    }
+    return words
   }
 
   /// `user@name slots=2 max_slots=4`.
@@ -166,8 +176,13 @@ package enum HostList {
     }
     var result: [Entry] = []
     var places: [String: Int] = [:]
+    // A node file has a line for each rank, and whether a name is this machine's takes its time.
+    var names: [String: String] = [:]
     for entry in entries {
-      let name = JobHost.isLocal(entry.name) ? JobHost.localName : entry.name.lowercased()
+      let name =
+        names[entry.name]
+        ?? (JobHost.isLocal(entry.name) ? JobHost.localName : entry.name.lowercased())
+      names[entry.name] = name
       if let place = places[name] {
         result[place].slots = (result[place].slots ?? 1) + (entry.slots ?? 1)
       } else {

@@ -99,10 +99,10 @@ package struct HostSource: Equatable, Sendable {
     switch answer {
     case .text(let text):
       let number = Int(text.trimmingCharacters(in: .whitespacesAndNewlines))
-      guard let number, number > 0 else { fallthrough }
+      guard let number, 1...HostList.slotLimit ~= number else { fallthrough }
       return number
     case .none:
-      var reason = "it printed no number"
+      var reason = "it printed no number from 1 to \(HostList.slotLimit)"
       if case .none(let words) = answer { reason = words }
       throw Failure(
         .unavailable,

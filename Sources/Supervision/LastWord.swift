@@ -18,8 +18,10 @@ extension LastWord {
   /// What a launch has left at the end of `events.jsonl`; nil where it has not said how it ended.
   ///
   /// What follows its end is the supervisor's; a line of the launch's own after it is not possible.
-  package init?(of paths: RunPaths, ofLaunch incarnation: Int) {
-    let tail = Self.tail(of: paths)
+  /// - Parameter start: the bytes the file had before the launch: what stands in them is nobody's
+  ///   word on it, whatever number it bears.
+  package init?(of paths: RunPaths, ofLaunch incarnation: Int, after start: Int = 0) {
+    let tail = Self.tail(of: paths, after: start)
     for line in tail.split(separator: UInt8(ascii: "\n")).reversed() {
       guard let event = try? JSONSerialization.jsonObject(with: Data(line)) as? [String: Any],
         event["incarnation"] as? Int == incarnation, let kind = event["event"] as? String,
@@ -40,8 +42,12 @@ extension LastWord {
 
   /// The furthest step of a launch that the end of `events.jsonl` tells of, which a person may have
   /// been told of; 0 where it tells of none.
-  package static func furthestStep(of paths: RunPaths, inLaunch incarnation: Int) -> Int {
-    tail(of: paths).split(separator: UInt8(ascii: "\n")).compactMap { line in
+  ///
+  /// - Parameter start: as above.
+  package static func furthestStep(
+    of paths: RunPaths, inLaunch incarnation: Int, after start: Int = 0
+  ) -> Int {
+    tail(of: paths, after: start).split(separator: UInt8(ascii: "\n")).compactMap { line in
       guard let event = try? JSONSerialization.jsonObject(with: Data(line)) as? [String: Any],
         event["incarnation"] as? Int == incarnation, event["event"] as? String == "step"
       else { return nil }
@@ -50,10 +56,11 @@ extension LastWord {
   }
 
   /// Events are short, and few of the supervisor's follow an end.
-  private static func tail(of paths: RunPaths) -> [UInt8] {
+  private static func tail(of paths: RunPaths, after start: Int) -> [UInt8] {
     guard let file = try? paths.open(paths.events, for: .reading), let size = try? file.byteCount()
     else { return [] }
-    let count = min(size, 1 << 16)
+    // One that is shorter was emptied since.
+    let count = min(start <= size ? size - start : size, 1 << 16)
     return (try? file.read(byteCount: count, at: size - count)) ?? []
   }
 }

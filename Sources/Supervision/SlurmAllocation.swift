@@ -53,12 +53,16 @@ package enum SlurmAllocation {
     return "\(ranks) ranks on the job's \(total) processors: --ntasks-per-node or -np takes more"
   }
 
-  /// `2(x3),1` is 2, 2, 2, 1; nil for anything else.
+  /// Of a job; a list of a few bytes may name any number.
+  private static let hostLimit = 65_536
+
+  /// `2(x3),1` is 2, 2, 2, 1; nil for anything else, and for more than a job has hosts.
   static func counts(_ text: String) -> [Int]? {
     var result: [Int] = []
     for word in text.split(separator: ",", omittingEmptySubsequences: false) {
       guard let match = word.wholeMatch(of: /([0-9]{1,6})(?:\(x([0-9]{1,6})\))?/),
-        let count = Int(match.1), let times = Int(match.2 ?? "1")
+        let count = Int(match.1), let times = Int(match.2 ?? "1"),
+        times <= hostLimit - result.count
       else { return nil }
       result += Array(repeating: count, count: times)
     }
@@ -76,10 +80,11 @@ package enum SlurmAllocation {
       while let open = rest.firstIndex(of: "["), let close = rest[open...].firstIndex(of: "]") {
         let prefix = rest[..<open]
         let numbers = try numbers(rest[rest.index(after: open)..<close], of: list)
+        guard names.count * numbers.count <= hostLimit else { throw unreadable(list) }
         names = names.flatMap { name in numbers.map { name + prefix + $0 } }
-        guard names.count <= 65_536 else { throw unreadable(list) }
         rest = rest[rest.index(after: close)...]
       }
+      guard result.count + names.count <= hostLimit else { throw unreadable(list) }
       result += names.map { $0 + rest }
     }
     guard !result.isEmpty, result.allSatisfy(HostName.isValid) else { throw unreadable(list) }
@@ -110,7 +115,7 @@ package enum SlurmAllocation {
     for word in text.split(separator: ",", omittingEmptySubsequences: false) {
       guard let match = word.wholeMatch(of: /([0-9]{1,9})(?:-([0-9]{1,9}))?/),
         let first = Int(match.1), let last = Int(match.2 ?? match.1), first <= last,
-        last - first < 65_536
+        last - first < hostLimit - result.count
       else { throw unreadable(list) }
       for number in first...last {
         let digits = String(number)
@@ -122,6 +127,6 @@ package enum SlurmAllocation {
   }
 
   private static func unreadable(_ list: String) -> Failure {
-    Failure(.configuration, "SLURM_JOB_NODELIST '\(list)' cannot be read; pass --host")
+    Failure(.configuration, "SLURM_JOB_NODELIST '\(list.prefix(200))' cannot be read; pass --host")
   }
 }

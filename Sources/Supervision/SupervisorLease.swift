@@ -162,10 +162,11 @@ extension SupervisorLease {
     guard file.append([UInt8(ascii: "x")]) == 1, fstat(file.descriptor, &now) == 0,
       lstat(paths.lease, &then) == 0
     else { return nil }
-    return max(
-      0,
-      Double(now.st_mtim.tv_sec - then.st_mtim.tv_sec)
-        + Double(now.st_mtim.tv_nsec - then.st_mtim.tv_nsec) * 1e-9)
+    // A file may claim any time there is.
+    let seconds =
+      Double(now.st_mtim.tv_sec) - Double(then.st_mtim.tv_sec)
+      + Double(now.st_mtim.tv_nsec - then.st_mtim.tv_nsec) * 1e-9
+    return min(max(0, seconds), 1e9)
   }
 
   private static func newJob() -> String {

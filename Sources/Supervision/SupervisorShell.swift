@@ -34,6 +34,8 @@ package final class SupervisorShell {
   private var supervisor: Supervisor
   private var table: IncidentTable
   private var events: EventLog
+  /// How long the events were before the newest launch.
+  private var eventsByteCount = 0
   private var lifeline: SpawnedProcess
   private var nextLifelineAt = 0.0
   private var isLifelineMissed = false
@@ -112,7 +114,7 @@ package final class SupervisorShell {
             .found(
               savedStep: RunDirectory.newestStep(of: paths),
               recordedStep: LastWord.furthestStep(
-                of: paths, inLaunch: supervisor.incarnation ?? 0)))
+                of: paths, inLaunch: supervisor.incarnation ?? 0, after: eventsByteCount)))
         }
         take(event)
       }
@@ -190,6 +192,7 @@ extension SupervisorShell {
       let incarnation = try RunDirectory.takeIncarnation(paths)
       lease.set(incarnation: incarnation)
       events = try EventLog(paths, incarnation: incarnation)
+      eventsByteCount = try paths.open(paths.events, for: .reading).byteCount()
       let launch = SupervisedLaunch(
         job: lease.job, incarnation: incarnation, leasePath: paths.lease)
       let command = LaunchLine(line, plan: plan, launch: launch)
@@ -233,7 +236,8 @@ extension SupervisorShell {
     mpirun = nil
     openPipes = []
     let launch = supervisor.incarnation ?? 0
-    take(.exited(end, lastWord: LastWord(of: paths, ofLaunch: launch)))
+    let lastWord = LastWord(of: paths, ofLaunch: launch, after: eventsByteCount)
+    take(.exited(end, lastWord: lastWord))
   }
 
   private func drain(_ child: SpawnedProcess) {

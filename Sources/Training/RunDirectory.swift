@@ -50,6 +50,7 @@ package final class RunDirectory: Sendable {
   package let incarnation: Int
   package let events: EventLog
   private let lock: RunLock
+  private let checkpoints: OpenFolder
 
   /// Creates or opens the directory, locks it and takes the next incarnation number, or checks that
   /// the one its supervisor took is still the last.
@@ -62,6 +63,7 @@ package final class RunDirectory: Sendable {
   ) throws(Failure) {
     paths = RunPaths(root: root)
     try Self.create(paths)
+    checkpoints = try Self.folderOfRun(FileSystem.name(of: paths.checkpoints), of: paths)
     lock = try RunLock(paths)
     if let assigned {
       let last = try Self.lastIncarnation(of: paths)
@@ -76,21 +78,32 @@ package final class RunDirectory: Sendable {
     events = try EventLog(paths, incarnation: incarnation)
   }
 
-  /// Makes sure that the directory still stands under its name: whoever saves by name would else
-  /// save where nobody looks, or among the checkpoints of another run.
+  /// Makes sure that the directory and its checkpoints' folder still stand under their names:
+  /// whoever saves by name would else save where nobody looks, or remove another run's checkpoints.
   ///
   /// Throws: `Failure` (.inputOutput) when it was moved, removed or replaced.
   package func requireInPlace() throws(Failure) {
-    guard lock.stands(at: paths.lock) else {
+    guard lock.stands(at: paths.lock), checkpoints.stands(at: paths.checkpoints) else {
       throw Failure(
         .inputOutput,
         "\(paths.root): is not the directory this run was started in; put that back in its place")
     }
   }
 
+  private static func folderOfRun(
+    _ name: String, of paths: RunPaths
+  ) throws(Failure) -> OpenFolder {
+    do throws(Failure) {
+      return try OpenFolder(name, in: try OpenFolder(paths.root))
+    } catch {
+      throw error.exitCode == .missingInput ? Failure(.cannotCreate, error.message) : error
+    }
+  }
+
   /// Makes the folders of a run directory that are missing.
   ///
-  /// Throws: `Failure` (.cannotCreate; .badData for a link in the place of one).
+  /// Throws: `Failure` (.cannotCreate; .badData for a link in the place of one, or one that belongs
+  /// to somebody else).
   package static func create(_ paths: RunPaths) throws(Failure) {
     try FileSystem.createFolder(paths.root)
     for folder in [paths.logs, paths.checkpoints] {
@@ -101,17 +114,28 @@ package final class RunDirectory: Sendable {
             + " reached through one")
       }
       try FileSystem.createFolder(folder)
+      try folderOfRun(FileSystem.name(of: folder), of: paths).requireOwn()
     }
     guard access(paths.root, W_OK | X_OK) == 0 else {
       throw FileSystem.failure(.cannotCreate, "write to the run directory", paths.root)
     }
   }
 
+  /// No checkpoint of a later launch is read.
+  private static let highestIncarnation = 1_000_000_000
+
   /// Takes the next incarnation number, durably.
   ///
   /// Precondition: the caller holds the run's or its supervisor's lock.
   package static func takeIncarnation(_ paths: RunPaths) throws(Failure) -> Int {
-    let incarnation = try lastIncarnation(of: paths) + 1
+    let last = try lastIncarnation(of: paths)
+    guard last < highestIncarnation else {
+      throw Failure(
+        .badData,
+        "\(paths.incarnation): says that launch \(last) was the last, and a run counts no further;"
+          + " use another --run")
+    }
+    let incarnation = last + 1
     try FileSystem.writeAtomically(Array("\(incarnation)\n".utf8), to: paths.incarnation)
     return incarnation
   }
@@ -146,7 +170,7 @@ package final class RunDirectory: Sendable {
       throw error.exitCode == .badData ? error : Failure(.inputOutput, error.message)
     }
     guard let number = Int(text.trimmingCharacters(in: .whitespacesAndNewlines)),
-      1...1_000_000_000 ~= number
+      1...highestIncarnation ~= number
     else {
       throw Failure(
         .badData,

@@ -32,6 +32,7 @@ package struct RunInputs {
     let shape = configuration.shape(vocabularySize: dataset.vocabularySize)
     try shape.requirePositions(for: bounds.longest, "the longest sequence of \(dataset.path)")
     model = Transformer(shape, longestSequence: bounds.longest)
+    try model.requireCountable()
   }
 }
 
@@ -43,6 +44,22 @@ extension TransformerShape {
         .configuration,
         "model.maximum_positions: expected at least \(longest), \(what), found \(maximumLength);"
           + " raise it, or take shorter sequences")
+    }
+  }
+}
+
+extension Transformer {
+  /// A hundred times what a checkpoint's manifest can describe: what plans each bucket of more
+  /// takes memory without end.
+  private static let parameterLimit = 1 << 40
+
+  /// Throws: `Failure` (.configuration) for more parameters than any machine holds.
+  func requireCountable() throws(Failure) {
+    guard layout.count <= Self.parameterLimit else {
+      throw Failure(
+        .configuration,
+        "model: has \(layout.count) parameters, more than the \(Self.parameterLimit) that can"
+          + " be trained; lower its dimensions or layers")
     }
   }
 }

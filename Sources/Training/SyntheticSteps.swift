@@ -39,6 +39,7 @@ struct SyntheticSteps {
     let shape = configuration.shape(vocabularySize: vocabularySize)
     try shape.requirePositions(for: length, "the length of the sentences")
     let model = Transformer(shape, longestSequence: length)
+    try model.requireCountable()
     engine = try StepEngine.together(
       model, bounds: bounds, configuration, communicator: communicator)
     batches = Array(all[engine.ownMicroBatches])

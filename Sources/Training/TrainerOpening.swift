@@ -185,6 +185,15 @@ extension Trainer {
           + " use that or another --run"
       )
     }
+    // Readers take no larger ones: what is trained from there on could not be saved.
+    for (name, value) in [("position", header.position), ("tokens_seen", header.tokensSeen)] {
+      guard value < 1 << 52 else {
+        throw Failure(
+          .badData,
+          "\(checkpoint.path): /state has \(name) \(value), from which no run can go on; use"
+            + " another --run")
+      }
+    }
     let saved = try RunConfiguration.decode(
       yaml: header.configurationYAML, name: "\(checkpoint.path)/checkpoint.h5:/configuration/yaml")
     return try configuration.requireContinuation(

@@ -34,7 +34,8 @@ struct AverageCommand: ParsableCommand {
       throw Failure(
         .missingInput, "\(runDirectory): is no run directory (it has no checkpoints in it)")
     }
-    let checkpoints = try CheckpointStore(folder: runDirectory + "/checkpoints").newest(last)
+    let store = CheckpointStore(folder: try CheckpointStore.folder(ofRun: runDirectory))
+    let checkpoints = try store.newest(last)
     let path = out ?? "\(runDirectory)/average-last-\(last)"
     let saved = try Checkpoint.average(checkpoints, into: path)
     let steps = checkpoints.map { "\($0.header.step)" }.joined(separator: ", ")

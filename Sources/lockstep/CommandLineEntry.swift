@@ -13,6 +13,7 @@ enum CommandLineEntry {
     // A file at its size limit fails its write like one on a full disk.
     signal(SIGXFSZ, SIG_IGN)
     if let problem = unreadableArgument { finish(.usage, saying: problem) }
+    if let problem = smallStack { finish(.internal, saying: problem) }
     do {
       var command = try root.parseAsRoot()
       try command.run()
@@ -26,8 +27,8 @@ enum CommandLineEntry {
       // Neither ours nor the parser's: nobody foresaw it.
       finish(.internal, saying: "unexpected error: \(error)")
     } catch  where root.exitCode(for: error) == .success {
-      // Help and version are the parser's to print.
-      root.exit(withError: error)
+      // Help, or the version.
+      finish(.success, printing: root.fullMessage(for: error))
     } catch {
       // What was typed is in it: line by line, so that only its own line feeds stay.
       let lines = root.fullMessage(for: error).split(
@@ -52,6 +53,19 @@ enum CommandLineEntry {
     return nil
   }
 
+  /// Twice what the deepest call was seen to need.
+  private static let stackByteCount: rlim_t = 256 << 10
+
+  /// Why the main thread's stack is too small; nil when it is not. Its end is a signal.
+  private static var smallStack: String? {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_STACK.rawValue), &limit) == 0,
+      limit.rlim_cur < stackByteCount
+    else { return nil }
+    return "the system gives \(limit.rlim_cur) bytes of stack (ulimit -s), at least"
+      + " \(stackByteCount) are needed"
+  }
+
   /// One line on stderr; nothing without a message.
   static func say(_ message: String?) {
     if let message { StandardError.say(message) }
@@ -62,10 +76,22 @@ enum CommandLineEntry {
     finish(code)
   }
 
+  private static func finish(_ code: Core.ExitCode, printing text: String) -> Never {
+    do throws(Failure) {
+      try StandardOutput.say(text)
+      try StandardOutput.finish()
+      finish(code)
+    } catch {
+      finish(error.exitCode, saying: error.message)
+    }
+  }
+
   private static func finish(_ code: Core.ExitCode) -> Never { finish(code.rawValue) }
 
   private static func finish(_ code: Int32) -> Never {
     fflush(nil)
-    exit(code)
+    // Not `exit`: it has OpenBLAS wait for threads that, where memory is limited, ask for their
+    // buffers for ever.
+    _exit(code)
   }
 }

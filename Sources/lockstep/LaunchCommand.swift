@@ -82,7 +82,7 @@ struct LaunchCommand: ParsableCommand {
   var newSchedule = false
 
   /// Ten times what the largest machines have; sums of such counts fit.
-  private static let rankLimit = 10_000_000
+  static let rankLimit = 10_000_000
 
   func validate() throws {
     guard 1...Self.rankLimit ~= ranks ?? 1 else {

@@ -53,6 +53,12 @@ extension LaunchCommand {
     let hosts = placed(named ?? [JobHost(name: JobHost.localName, slots: ranks ?? 1)])
     let slots = named?.reduce(0) { $0 + $1.slots }
     let wanted = ranks ?? slots ?? 1
+    guard wanted <= Self.rankLimit else {
+      throw Failure(
+        .usage,
+        "the hosts take \(wanted) ranks, more than the \(Self.rankLimit) that can be started;"
+          + " -np starts fewer")
+    }
     tell(source, hosts: named ?? [], ranks: wanted, slots: slots, environment)
     return LaunchLine.Job(
       launcher: try launcher.found(path: path, environment: environment, isInJob: isInJob),

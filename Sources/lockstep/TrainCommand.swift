@@ -140,6 +140,7 @@ func prepareKernels(_ name: String? = nil) throws(Failure) {
     throw Failure(.configuration, problem)
   }
   KernelSet.useOneBLASThread()
+  KernelSet.takeBLASMemory()
 }
 
 /// Refuses a CPU that lacks instructions this build was made for, before one of them ends the

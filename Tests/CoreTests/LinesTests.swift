@@ -26,5 +26,9 @@ import Testing
     #expect(
       MemoryLimit(group: nil, statistics: "MemTotal:  8 kB\r\nMemFree: 1 kB\r\n")?.byteCount == 8192
     )
+    // What no machine has is no number to count with.
+    let impossible = "MemTotal: \(Int.max) kB\n"
+    #expect(MemoryLimit(group: nil, statistics: impossible) == nil)
+    #expect(MemoryLimit(group: 5, statistics: impossible)?.byteCount == 5)
   }
 }

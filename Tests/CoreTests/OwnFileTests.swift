@@ -23,6 +23,15 @@ import Testing
     }
   }
 
+  private func refusal(of folder: String) -> ExitCode? {
+    do throws(Failure) {
+      try OpenFolder(folder).requireOwn()
+      return nil
+    } catch {
+      return error.exitCode
+    }
+  }
+
   @Test func whatIsMissingIsMadeWhereItIsMeantTo() throws {
     try withTemporaryFolder { folder in
       let codes = Self.purposes.map { code("logs/a", in: folder, $0) }
@@ -80,6 +89,47 @@ import Testing
         }
       }
       #expect(try FileSystem.names(in: folder + "/run") == ["a", "logs"])
+    }
+  }
+
+  @Test(.enabled(if: geteuid() == 0, "SKIPPED: needs root to give folders away"))
+  func aFolderIsOnesOwnOrOfOnesGroup() throws {
+    try withTemporaryFolder { folder in
+      let logs = folder + "/run/logs"
+      for (user, group, expected) in [
+        (0, 12_345, nil), (12_345, 0, nil), (12_345, 12_345, ExitCode.badData),
+      ] as [(uid_t, gid_t, ExitCode?)] {
+        #expect(chown(logs, user, group) == 0)
+        #expect(refusal(of: logs) == expected, "\(user):\(group)")
+      }
+      let left = try FileSystem.names(in: logs)
+      #expect(left == [])
+    }
+  }
+
+  @Test func aFolderStandsUntilAnotherOrALinkIsInItsPlace() throws {
+    try withTemporaryFolder { folder in
+      let logs = folder + "/run/logs"
+      let opened = try OpenFolder(logs)
+      var stood = [opened.stands(at: logs)]
+      try FileSystem.rename(logs, to: logs + "-moved")
+      stood.append(opened.stands(at: logs))
+      try FileSystem.createFolder(logs)
+      stood.append(opened.stands(at: logs))
+      try FileSystem.removeFolderIfEmpty(logs)
+      #expect(symlink("logs-moved", logs) == 0)
+      stood.append(opened.stands(at: logs))
+      #expect(stood == [true, false, false, false])
+    }
+  }
+
+  @Test func nobodyWaitsForAPipeInThePlaceOfAFile() throws {
+    try withTemporaryFolder { folder in
+      #expect(mkfifo(folder + "/hosts", 0o600) == 0)
+      let failure = #expect(throws: Failure.self) {
+        try FileSystem.readAll(folder + "/hosts", limit: 99)
+      }
+      #expect(failure?.exitCode == .badData)
     }
   }
 

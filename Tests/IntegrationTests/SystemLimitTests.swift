@@ -50,6 +50,39 @@ import Testing
     }
   }
 
+  /// OpenBLAS asks for its buffers for ever: at the first product, and in threads of its own, for
+  /// which the end of a process then waits.
+  @Test(arguments: ["train", "translate", "inspect", "launch", "--help"])
+  func aProgramWithoutRoomForBuffersEnds(command: String) throws {
+    let trained = try TinyRun.trained
+    let run = try TinyRun(steps: 3, name: "run-" + command, in: scratch)
+    let arguments =
+      switch command {
+      case "train": try run.command()
+      case "translate": try Program.command([command, "--checkpoint", trained])
+      case "inspect": try Program.command([command, trained])
+      case "launch": try run.command(.supervised(1))
+      default: try Program.command([command])
+      }
+    for kilobytes in [160_000, 250_000] {
+      let limited = ["bash", "-c", "ulimit -v \(kilobytes) && exec \"$@\"", "bash"] + arguments
+      let outcome = try Job(limited, input: Data("a\n".utf8), in: scratch).outcome()
+      #expect((0..<100).contains(outcome.exitCode), "\(kilobytes): \(outcome.error)")
+      if outcome.exitCode != 0 {
+        #expect(outcome.error.contains("lockstep: "), "\(kilobytes): \(outcome.error)")
+      }
+    }
+  }
+
+  @Test func tooSmallAStackIsASentence() throws {
+    let limited =
+      ["bash", "-c", "ulimit -s 64 && exec \"$@\"", "bash"]
+      + (try TinyRun(steps: 3, in: scratch).command())
+    let outcome = try Job(limited, in: scratch).outcome()
+    expectSentence(outcome, [.internal], "64 kB")
+    #expect(outcome.error.contains("ulimit -s"), "\(outcome.error)")
+  }
+
   @Test(arguments: [300_000, 600_000, 1_000_000])
   func tooLittleMemoryIsASentence(kilobytes: Int) throws {
     let run = try TinyRun(

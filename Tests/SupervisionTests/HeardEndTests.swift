@@ -304,6 +304,13 @@ import Training
     #expect(LastWord.furthestStep(of: paths, inLaunch: 3) == 0)
     #expect(try word([#"{"event":"diverged","incarnation":2,"step":9}"#]) == .diverged(step: 9))
     #expect(try word([#"{"event":"unsaved","incarnation":2,"step":9}"#]) == .unsaved(step: 9))
+    // What stood there before the launch is not its word, whatever number it bears.
+    _ = try word([step, end, ""])
+    let before = try FileSystem.byteCount(of: paths.events)
+    #expect(LastWord(of: paths, ofLaunch: 2, after: before) == nil)
+    #expect(LastWord.furthestStep(of: paths, inLaunch: 2, after: before) == 0)
+    _ = try word([step, end, stop])
+    #expect(LastWord(of: paths, ofLaunch: 2, after: before) == .stopped(step: 7))
     let gone = RunPaths(root: root + "-gone")
     #expect(LastWord.furthestStep(of: gone, inLaunch: 2) == 0)
     #expect(LastWord(of: gone, ofLaunch: 2) == nil)

@@ -98,6 +98,51 @@ import Testing
     #expect(throws: Failure.self) { try find(["PBS_NODEFILE": path + "-gone"]) }
   }
 
+  /// A few bytes may name any number of them.
+  @Test(arguments: [
+    ("n[0-65534],m[0-65534]", "1(x65535),1(x65535)"), ("n[0-65534,0-65534]", "1(x131070)"),
+    ("n1", "1,1(x999999)"),
+  ])
+  func moreHostsThanAJobHasAreRefused(list: String, counts: String) {
+    let failure = #expect(throws: Failure.self) {
+      try SlurmAllocation.hosts(in: [
+        "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": list, "SLURM_TASKS_PER_NODE": counts,
+      ])
+    }
+    #expect(failure?.exitCode == .configuration)
+  }
+
+  @Test func blanksAroundAnEqualsSignDoNotCount() throws {
+    for line in ["a slots=2", "a slots = 2", "a slots =2", "a  slots=\t2 "] {
+      let text = Array((line + String(repeating: " ", count: 1 << 20) + "# b\n").utf8)
+      #expect(texts(try HostList.parse(hostfile: text, path: "f")) == ["a:2"], "\(line)")
+    }
+    #expect(throws: Failure.self) {
+      try HostList.parse(hostfile: Array("a = slots = 2\n".utf8), path: "f")
+    }
+  }
+
+  @Test func coresThatNoHostHasAreNotTaken() throws {
+    let path = FileManager.default.temporaryDirectory
+      .appending(path: "lockstep-hosts-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try Data("n1\n".utf8).write(to: URL(fileURLWithPath: path))
+    for (said, expected) in [("65536", 65_536), ("65537", nil), ("\(Int.max)", nil), ("0", nil)] {
+      let source = try #require(
+        try HostSource.find(host: nil, hostfile: path, environment: [:], job: nil))
+      var found: Int?
+      do throws(Failure) {
+        found = try source.resolved(
+          agent: .shell(["/bin/sh", "-c", "echo \(said)"]), program: "x", environment: [:],
+          withinSeconds: 30, guess: nil
+        ).first?.slots
+      } catch {
+        #expect(error.exitCode == .unavailable && error.message.contains("no number from 1"))
+      }
+      #expect(found == expected, "\(said)")
+    }
+  }
+
   @Test func insideAStepTheJobsCountsAreTaken() throws {
     var step = [
       "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_TASKS_PER_NODE": "1",

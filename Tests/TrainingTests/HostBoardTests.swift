@@ -105,6 +105,13 @@ import Training
     }
   }
 
+  @Test func aLeaseOfImpossibleBeatsIsNone() {
+    for beat in [0, 1 << 53 - 1] {
+      #expect(Lease(bytes: lease(beat).bytes)?.beat == beat)
+    }
+    for beat in [-1, 1 << 53, Int.max] { #expect(Lease(bytes: lease(beat).bytes) == nil) }
+  }
+
   @Test func oneLookAtTheLeaseIsEnough() throws {
     try withBoards(3) { boards in
       #expect(boards[0].takeTurnToLook(at: 5_000))

@@ -38,6 +38,40 @@ private func lines(_ path: String) throws -> [String] {
     }
   }
 
+  /// The next one could save nothing that is read again.
+  @Test func afterTheLastLaunchThereIsNone() throws {
+    try withTemporaryFolder { folder in
+      let path = RunPaths(root: folder).incarnation
+      for (last, expected) in [(999_999_999, nil), (1_000_000_000, ExitCode.badData)] {
+        try FileSystem.writeAtomically(Array("\(last)\n".utf8), to: path)
+        var found: ExitCode?
+        do throws(Failure) { _ = try RunDirectory(root: folder) } catch { found = error.exitCode }
+        #expect(found == expected)
+        #expect(try lines(path) == ["1000000000"])
+      }
+    }
+  }
+
+  @Test func aRunStandsWhereItsCheckpointsStand() throws {
+    try withTemporaryFolder { folder in
+      let run = try RunDirectory(root: folder + "/run")
+      try run.requireInPlace()
+      let checkpoints = run.paths.checkpoints
+      try FileSystem.rename(checkpoints, to: checkpoints + "-moved")
+      for plant in [
+        { _ = symlink("checkpoints-moved", checkpoints) },
+        { try FileSystem.createFolder(checkpoints) },
+      ] as [() throws -> Void] {
+        try plant()
+        let failure = #expect(throws: Failure.self) { try run.requireInPlace() }
+        #expect(failure?.exitCode == .inputOutput)
+        try FileSystem.remove(checkpoints)
+      }
+      try FileSystem.rename(checkpoints + "-moved", to: checkpoints)
+      try run.requireInPlace()
+    }
+  }
+
   @Test func everyLaunchIsAHigherIncarnation() throws {
     try withTemporaryFolder { folder in
       for expected in 1...3 {

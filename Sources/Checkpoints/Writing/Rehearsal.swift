@@ -49,6 +49,7 @@ extension CheckpointStore {
     let rehearsal = Rehearsal(
       folder: draftFolder("begin", launch: incarnation),
       content: "\(UInt64.random(in: 0...UInt64.max))\n")
+    try requirePermit()
     try FileSystem.createFolder(folder)
     try Draft.clear(rehearsal.folder)
     try FileSystem.createNewFolder(rehearsal.folder)
@@ -69,6 +70,7 @@ extension CheckpointStore {
   ///
   /// Throws: `Failure` (.inputOutput); what is left is removed by the next save.
   package func end(_ rehearsal: Rehearsal, incarnation: Int) throws(Failure) {
+    try requirePermit()
     let place = draftFolder("end", launch: incarnation)
     try Draft.clear(place)
     try FileSystem.exchange(rehearsal.folder, with: place)
@@ -76,5 +78,7 @@ extension CheckpointStore {
   }
 
   /// Removes what there is of it.
-  package func abandon(_ rehearsal: Rehearsal) { try? Draft.clear(rehearsal.folder) }
+  package func abandon(_ rehearsal: Rehearsal) {
+    if (try? requirePermit()) != nil { try? Draft.clear(rehearsal.folder) }
+  }
 }

@@ -1,5 +1,7 @@
 import CInstructions
 import COpenBLAS
+import Core
+import Foundation
 
 /// A matrix read with rows and columns exchanged.
 package struct TransposedMatrix {
@@ -65,4 +67,26 @@ package enum KernelSet {
 
   /// Work is cut by us; BLAS itself runs each piece on the calling thread.
   package static func useOneBLASThread() { openblas_set_num_threads(1) }
+
+  /// The largest buffer of OpenBLAS's kernel sets, and what it adds to find a place in it.
+  ///
+  /// Source: OpenBLAS, common_x86_64.h (BUFFER_SIZE) and memory.c.
+  private static let bufferByteCount = 128 << 20 + 64 << 10
+
+  /// Has OpenBLAS take the memory it keeps for all products of the calling thread. Where the system
+  /// gives none the process ends (exit code 73): OpenBLAS would ask for it for ever.
+  package static func takeBLASMemory() {
+    let buffer = mmap(
+      nil, bufferByteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    guard let buffer, buffer != MAP_FAILED else { endForWantOfMemory(byteCount: bufferByteCount) }
+    munmap(buffer, bufferByteCount)
+    // Too large for the kernels that do without.
+    let size = 128
+    let operand = FloatBuffer(count: size * size)
+    let result = FloatBuffer(count: size * size)
+    cblas_sgemm(
+      CblasRowMajor, CblasNoTrans, CblasNoTrans, blasint(size), blasint(size), blasint(size), 1,
+      operand.view.base, blasint(size), operand.view.base, blasint(size), 0, result.view.base,
+      blasint(size))
+  }
 }

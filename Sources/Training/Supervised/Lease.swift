@@ -47,7 +47,9 @@ package struct Lease: Equatable, Sendable {
     let words = String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isWhitespace)
       .map { $0 == "-" ? "" : String($0) }
     guard words.count == 8, SupervisedLaunch.isJob(words[0]), let process = Int32(words[3]),
-      process > 0, let incarnation = Int(words[6]), let beat = Int(words[7])
+      process > 0, let incarnation = Int(words[6]), let beat = Int(words[7]),
+      // Whoever counts on from it must not overflow, whoever wrote it.
+      0..<1 << 53 ~= beat
     else { return nil }
     self.init(
       job: words[0], host: words[1], boot: words[2], process: process, processStart: words[4],

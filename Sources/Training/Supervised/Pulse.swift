@@ -38,6 +38,7 @@ package enum Pulse {
   private static var rank: Int? {
     let environment = ProcessInfo.processInfo.environment
     return (environment["OMPI_COMM_WORLD_RANK"] ?? environment["PMIX_RANK"]).flatMap(Int.init)
+      .flatMap { 0..<1 << 32 ~= $0 ? $0 : nil }
   }
 
   /// Never returns. Must never wait for anything but time: it carries the dead-man timer.

@@ -1,5 +1,6 @@
 import Checkpoints
 import Core
+import Datasets
 import Foundation
 import Tensors
 import Testing
@@ -7,6 +8,11 @@ import Testing
 /// Folders made before datasets had an index (`Tests/Fixtures/format-1`): they are read, translated
 /// with and continued as by the program that made them.
 @Suite(.serialized) struct FormatOneTests {
+  /// What the program that made it recorded of `copy`, and what its content is called since, as
+  /// the guide's lines of Python compute it.
+  static let copyDigest = "7b20c984527b94d94c2e65b48d84e3b3"
+  static let copyContentDigest = "24215b53d6ad77216ed8e92d2925647e"
+
   private let scratch: Scratch
 
   init() throws {
@@ -85,5 +91,39 @@ import Testing
     let evaluated = try scratch.run(
       ["evaluate", "--checkpoint", run, "--data", scratch.path + "/copy", "--split", "test"])
     #expect(evaluated.exitCode == 0 && evaluated.output.contains("BLEU = 100.00"))
+  }
+
+  @Test func theFoldersAreTheDatasetsTheyWere() throws {
+    for (name, digest) in [
+      ("copy", Self.copyDigest), ("text", "c95da46c39cc3464d4137febbb98d670"),
+    ] {
+      let dataset = try Dataset(path: scratch.path + "/" + name)
+      #expect("\(dataset.digest)" == digest)
+      #expect(try dataset.manifest.digest() == dataset.digest)
+    }
+    let copy = try Dataset(path: scratch.path + "/copy")
+    #expect("\(copy.contentDigest)" == Self.copyContentDigest)
+    #expect(try Dataset(path: scratch.path + "/text").texts(of: .test).count == 6)
+  }
+
+  /// The second launch reads the shards it needs and no other: what it knows of the rest is kept.
+  @Test func theIndexOfAFolderWithoutOneIsKept() throws {
+    let data = scratch.path + "/copy"
+    try resume(.alone, ["data.path=\(data)", "train.steps=1510"])
+    let kept = scratch.path + "/run/dataset-\(Self.copyDigest).index"
+    let index = try KeptIndex(
+      decoding: Array(try Data(contentsOf: URL(fileURLWithPath: kept))), path: kept)
+    #expect(try index.index == Dataset(path: data).index)
+    // No step needs it.
+    try Data("damaged".utf8).write(to: URL(fileURLWithPath: data + "/test-00000.h5"))
+    try resume(.mpirun(2), ["data.path=\(data)"])
+    #expect(try digests(of: scratch.path + "/run") == resumed)
+    // One that is damaged is made anew, from all shards.
+    try Data("damaged".utf8).write(to: URL(fileURLWithPath: kept))
+    let outcome = try scratch.run([
+      "train", scratch.path + "/run/config.yaml", "train.steps=1530", "data.path=\(data)",
+      "--run", scratch.path + "/run",
+    ])
+    outcome.expectRefusal(.badData, naming: [data + "/test-00000.h5"])
   }
 }

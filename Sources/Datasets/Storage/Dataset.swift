@@ -100,12 +100,13 @@ extension Dataset {
 package func writeDescription(
   _ manifest: DatasetManifest, _ index: DatasetIndex, in folder: String
 ) throws(Failure) {
-  let file = try IndexFile(index)
+  let path = "\(folder)/\(IndexFile.fileName)"
+  let file = try IndexFile(index, path: path)
   let description = try DatasetDescription(
     manifest, file,
     contentDigest: index.contentDigest(
       kind: .pairs, tokenizerDigest: manifest.tokenizer.digest))
-  try FileSystem.writeAtomically(file.bytes, to: "\(folder)/\(IndexFile.fileName)")
+  try FileSystem.writeAtomically(file.bytes, to: path)
   try FileSystem.writeAtomically(
     description.encoded(), to: "\(folder)/\(DatasetManifest.fileName)")
 }

@@ -41,9 +41,11 @@ package struct IndexFile: Sendable {
     self.arrays = arrays
   }
 
+  /// - Parameter path: where it will lie. No two of one path are made at a time: to libhdf5 they
+  ///   are one file, also in memory.
   /// Throws: `Failure(.badData)` for more than its readers take.
-  package init(_ index: DatasetIndex) throws(Failure) {
-    var writer = try IndexWriter()
+  package init(_ index: DatasetIndex, path: String) throws(Failure) {
+    var writer = try IndexWriter(path: path)
     for split in Split.allCases where index[split].shardCount > 0 {
       try writer.write(index[split], split, streamCount: index.streams.count)
     }
@@ -53,7 +55,7 @@ package struct IndexFile: Sendable {
     else {
       throw Failure(
         .badData,
-        "\(Self.fileName): would have \(bytes.count) bytes, at most \(Self.byteLimit) and"
+        "\(path): would have \(bytes.count) bytes, at most \(Self.byteLimit) and"
           + " \(DatasetIndex.shardLimit) shards a split are read; ask for fewer shards with a"
           + " larger --shard-pairs")
     }
@@ -81,7 +83,7 @@ private struct IndexWriter: ~Copyable {
   private let file: File
   private var arrays: [IndexFile.StoredArray] = []
 
-  init() throws(Failure) { file = try File.createInMemory(named: IndexFile.fileName) }
+  init(path: String) throws(Failure) { file = try File.createInMemory(named: path) }
 
   mutating func write(
     _ columns: DatasetIndex.SplitIndex, _ split: Split, streamCount: Int
@@ -112,7 +114,7 @@ private struct IndexWriter: ~Copyable {
     try file.write(values, shape: shape, to: name)
     let dataset = try file.dataset(name)
     guard let offset = dataset.offset else {
-      throw Failure(.internal, "\(IndexFile.fileName): \(name): has no place in the file")
+      throw Failure(.internal, "\(file.path): \(name): has no place in the file")
     }
     arrays.append(
       IndexFile.StoredArray(

@@ -23,7 +23,8 @@ package struct KeptIndex: Sendable {
 
   /// Throws: `Failure(.badData)` for more than its readers take.
   package static func encoded(_ dataset: Dataset) throws(Failure) -> [UInt8] {
-    let file = try IndexFile(dataset.index)
+    let file = try IndexFile(
+      dataset.index, path: "\(dataset.path)/\(IndexFile.fileName) as a run keeps it")
     let description = dataset.folder.description
     var splits: [String: SplitSummary] = [:]
     for (split, summary) in description.splits {

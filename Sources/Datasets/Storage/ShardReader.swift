@@ -96,11 +96,6 @@ struct ShardReader: ~Copyable {
     return ShardContent(streams: result)
   }
 
-  /// The texts of the first items of a stream, as they were before tokenization.
-  func preview(stream: Int) throws(Failure) -> [String] {
-    try file.readTexts(ShardFormat.preview(streams[stream]))
-  }
-
   private func sequences(_ stream: Int) throws(Failure) -> PackedSequences {
     let offsets = try offsets(stream: stream)
     let name = ShardFormat.tokens(streams[stream])

@@ -20,7 +20,10 @@ package struct CheckpointHeader: Equatable, Sendable {
   package var configurationYAML: String
   /// The sentencepiece model, whole, so that a checkpoint translates without its dataset.
   package var tokenizerModel: [UInt8]
+  /// What the dataset was called by.
   package var datasetDigest: String
+  /// Of what decided the steps; nil in checkpoints of before there was one.
+  package var contentDigest: String?
   /// Free facts: created, generator, host, kernel set, ranks, command line.
   package var provenance: [String: String]
 
@@ -28,7 +31,7 @@ package struct CheckpointHeader: Equatable, Sendable {
     step: Int, position: Int = 0, tokensSeen: Int = 0, seed: UInt64 = 1, lanes: Int = 1,
     incarnation: Int = 0, runIdentifier: String = "", validationLoss: Double? = nil,
     configurationYAML: String = "", tokenizerModel: [UInt8] = [], datasetDigest: String = "",
-    provenance: [String: String] = [:]
+    contentDigest: String? = nil, provenance: [String: String] = [:]
   ) {
     self.step = step
     self.position = position
@@ -42,6 +45,7 @@ package struct CheckpointHeader: Equatable, Sendable {
     self.configurationYAML = configurationYAML
     self.tokenizerModel = tokenizerModel
     self.datasetDigest = datasetDigest
+    self.contentDigest = contentDigest
     self.provenance = provenance
   }
 
@@ -86,6 +90,9 @@ extension CheckpointHeader {
       try file.setAttribute("validation_loss", of: "/state", to: .real(validationLoss))
     }
     try file.setAttribute("dataset_digest", of: "/state", to: .text(datasetDigest))
+    if let contentDigest {
+      try file.setAttribute("content_digest", of: "/state", to: .text(contentDigest))
+    }
     try file.setAttribute(
       "tokenizer_digest", of: "/state", to: .text(tokenizerDigest.description))
 
@@ -145,6 +152,10 @@ extension CheckpointHeader {
     for name in file.children(of: "/provenance") {
       provenance[name] = try file.readText("/provenance/" + name)
     }
+    var contentDigest: String?
+    if file.attribute("content_digest", of: "/state") != nil {
+      contentDigest = try file.textAttribute("content_digest", of: "/state")
+    }
     var validationLoss: Double?
     if case .real(let loss)? = file.attribute("validation_loss", of: "/state") {
       validationLoss = loss
@@ -158,6 +169,7 @@ extension CheckpointHeader {
       configurationYAML: try file.readText(Format.configuration),
       tokenizerModel: try CheckpointHeader.tokenizerModel(in: file),
       datasetDigest: try file.textAttribute("dataset_digest", of: "/state"),
+      contentDigest: contentDigest,
       provenance: provenance)
     if file.attribute("skipped_in_a_row", of: "/state") != nil {
       skippedInARow = try integer("skipped_in_a_row")

@@ -185,7 +185,14 @@ package struct Comparison: Codable, Sendable {
   ) throws(Failure) -> [Mismatch] {
     let a = one.contains("/state") ? Inspection.attributes(of: "/state", in: one) : [:]
     let b = other.contains("/state") ? Inspection.attributes(of: "/state", in: other) : [:]
-    return Set(a.keys).union(b.keys).subtracting(ignoredState).sorted().compactMap { name in
+    // The dataset's own digest is also of names and origin, and older checkpoints have no other.
+    let contents = [a, b].map { $0["content_digest"] }
+    let ignored =
+      if contents.contains(nil) { "content_digest" } else {
+        contents[0] == contents[1] ? "dataset_digest" : ""
+      }
+    let names = Set(a.keys).union(b.keys).subtracting(ignoredState.union([ignored]))
+    return names.sorted().compactMap { name in
       guard a[name] != b[name] else { return nil }
       return Mismatch(
         name: name, first: a[name].map { "\($0)" }, second: b[name].map { "\($0)" })

@@ -35,6 +35,8 @@ struct Manifest: Codable, Equatable, Sendable {
   var validationLoss: Double?
   var configurationDigest: String
   var datasetDigest: String
+  /// Absent where `/state` has none.
+  var contentDigest: String?
   var tokenizerDigest: String
   /// `digest` of the manifest of the checkpoint before this one: forks of a run are visible.
   var previousDigest: String?
@@ -51,6 +53,7 @@ struct Manifest: Codable, Equatable, Sendable {
     case validationLoss = "validation_loss"
     case configurationDigest = "configuration_digest"
     case datasetDigest = "dataset_digest"
+    case contentDigest = "content_digest"
     case tokenizerDigest = "tokenizer_digest"
     case previousDigest = "previous_manifest_digest"
     case fileByteCount = "file_bytes"
@@ -70,6 +73,7 @@ struct Manifest: Codable, Equatable, Sendable {
     validationLoss = header.validationLoss
     configurationDigest = header.configurationDigest.description
     datasetDigest = header.datasetDigest
+    contentDigest = header.contentDigest
     tokenizerDigest = header.tokenizerDigest.description
     self.previousDigest = previousDigest
     self.fileByteCount = fileByteCount

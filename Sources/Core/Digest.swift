@@ -2,7 +2,7 @@ import CXXHash
 
 /// XXH3-128 of a run of bytes: fast enough for every byte of a checkpoint, not a cryptographic
 /// seal.
-package struct Digest: Hashable, Sendable, CustomStringConvertible {
+package struct Digest: Hashable, Sendable, Codable, CustomStringConvertible {
   package let high: UInt64
   package let low: UInt64
 
@@ -31,6 +31,24 @@ package struct Digest: Hashable, Sendable, CustomStringConvertible {
       let high = UInt64(text.prefix(16), radix: 16), let low = UInt64(text.suffix(16), radix: 16)
     else { return nil }
     self.init(high: high, low: low)
+  }
+
+  /// Reads the 16 bytes that `bytes` gives.
+  ///
+  /// Precondition: there are 16.
+  package init(bytes: ArraySlice<UInt8>) {
+    precondition(bytes.count == Self.byteCount, "a digest has 16 bytes")
+    func word(_ bytes: ArraySlice<UInt8>) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
+    self.init(high: word(bytes.prefix(8)), low: word(bytes.suffix(8)))
+  }
+
+  package static let byteCount = 16
+
+  /// In the order of the hexadecimal digits.
+  package var bytes: [UInt8] {
+    [high, low].flatMap { word in
+      stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: word >> $0) }
+    }
   }
 
   /// 32 hexadecimal digits.

@@ -27,6 +27,7 @@ struct Publisher {
   let configuration: RunConfiguration
   let tokenizerModel: [UInt8]
   let datasetDigest: String
+  let contentDigest: String?
   let provenance: [String: String]
 
   func header(_ progress: Progress, validationLoss: Double?) -> CheckpointHeader {
@@ -35,7 +36,7 @@ struct Publisher {
       seed: configuration.seed, lanes: configuration.batch.lanes, incarnation: incarnation,
       runIdentifier: runIdentifier, validationLoss: validationLoss,
       configurationYAML: configuration.resolvedYAML, tokenizerModel: tokenizerModel,
-      datasetDigest: datasetDigest,
+      datasetDigest: datasetDigest, contentDigest: contentDigest,
       provenance: provenance.merging(["created": Timestamp.now]) { $1 })
     header.skippedInARow = progress.skippedInARow
     return header

@@ -18,6 +18,8 @@ package struct RunPaths: Equatable, Sendable {
   package var checkpoints: String { root + "/checkpoints" }
   /// How often the job was queued again.
   package var requeues: String { root + "/requeues" }
+  /// What is known of the shards of a dataset that was trained on.
+  package func index(of dataset: Digest) -> String { "\(root)/dataset-\(dataset).index" }
   /// What mpirun said.
   package var launcherLog: String { logs + "/mpirun.log" }
 

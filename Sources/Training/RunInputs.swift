@@ -12,10 +12,10 @@ package struct RunInputs {
   /// What the largest micro-batch of training or validation takes.
   package let bounds: BatchBounds
 
-  /// Throws: as `Dataset.init` and `Loader.init`; `Failure` (.configuration) when learned positions
-  /// do not cover the data.
-  package init(_ configuration: RunConfiguration) throws(Failure) {
-    dataset = try Dataset(path: configuration.data.path)
+  /// Throws: as `Loader.init`; `Failure` (.configuration) when learned positions do not cover the
+  /// data.
+  package init(_ configuration: RunConfiguration, _ dataset: Dataset) throws(Failure) {
+    self.dataset = dataset
     let microBatches = configuration.batch.lanes * configuration.batch.microBatches
     let budget = configuration.batch.tokens / microBatches
     loader = try Loader(
@@ -24,7 +24,7 @@ package struct RunInputs {
         seed: configuration.seed, tokenBudget: budget,
         groupsByLength: configuration.batch.groupByLength,
         maximumLength: configuration.data.maximumLength, microBatchesPerStep: microBatches))
-    validation = try FixedPlan(
+    validation = FixedPlan(
       dataset, .validation, tokenBudget: budget,
       maximumLength: configuration.data.maximumLength)
     let limits = loader.limits.union(validation.limits)

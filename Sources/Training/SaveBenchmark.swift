@@ -49,7 +49,7 @@ package struct SaveBenchmark {
       ? Publisher(
         store: store, retention: configuration.checkpoint.retention, runIdentifier: "benchmark",
         incarnation: 1, configuration: configuration, tokenizerModel: [], datasetDigest: "",
-        provenance: ["generator": "lockstep \(lockstepVersion)"]) : nil
+        contentDigest: nil, provenance: ["generator": "lockstep \(lockstepVersion)"]) : nil
     let engine = synthetic.engine
     saving = try communicator.together { () throws(Failure) in
       try Saving(

@@ -20,9 +20,12 @@ extension Trainer {
   ) throws(Failure) -> Trainer {
     try checkRanks(configuration, communicator.size)
     try checkKernels(communicator)
-    // Before anything is made: a run without its data leaves no folder.
-    let inputs = try communicator.together { () throws(Failure) in try RunInputs(configuration) }
     let paths = RunPaths(root: root)
+    // Before anything is made: a run without its data leaves no folder.
+    let opened = try communicator.openDataset(configuration.data.path, paths)
+    let inputs = try communicator.together { () throws(Failure) in
+      try RunInputs(configuration, opened.dataset)
+    }
     let isFirst = communicator.rank == 0
     let directory = try communicator.together { () throws(Failure) in
       isFirst ? try RunDirectory(root: root) : nil
@@ -57,6 +60,10 @@ extension Trainer {
       try requireContinuation(
         configuration, inputs, of: checkpoint, root: root, takesSchedule: takesSchedule)
     }
+    // The shards the first step needs, before anything is said or made.
+    try communicator.together { () throws(Failure) in
+      _ = try inputs.loader.plan(position: resumed?.progress.position ?? 0)
+    }
     let provenance = [
       "generator": "lockstep \(lockstepVersion)", "host": communicator.hostName,
       "blas_kernels": KernelSet.blasCore, "bf16_kernels": ReducedProducts.kernels ?? "none",
@@ -69,11 +76,13 @@ extension Trainer {
         runIdentifier: resumed?.runIdentifier ?? UUID().uuidString.lowercased(),
         incarnation: directory.incarnation, configuration: configuration,
         tokenizerModel: inputs.dataset.tokenizer.bytes,
-        datasetDigest: "\(inputs.dataset.digest)", provenance: provenance)
+        datasetDigest: "\(inputs.dataset.digest)",
+        contentDigest: "\(inputs.dataset.contentDigest)", provenance: provenance)
     }
     try communicator.together { () throws(Failure) in
       try directory?.save(configuration)
     }
+    if directory != nil { opened.keep(in: paths, observer.noticed) }
     let trainer = try communicator.together { () throws(Failure) in
       try Trainer(
         configuration, communicator: communicator, observer: observer, inputs: inputs,
@@ -177,12 +186,11 @@ extension Trainer {
         "\(inputs.dataset.path): its tokenizer (\(inputs.dataset.vocabularySize) pieces) is not the"
           + " one \(checkpoint.path) was trained with; use the same dataset or another --run")
     }
-    guard header.datasetDigest == "\(inputs.dataset.digest)" else {
+    if let difference = inputs.dataset.difference(from: header, RunPaths(root: root)) {
       throw Failure(
         .badData,
-        "\(inputs.dataset.path): is not the dataset \(checkpoint.path) was trained on (digest"
-          + " \(inputs.dataset.digest), expected \(header.datasetDigest));"
-          + " use that or another --run"
+        "\(inputs.dataset.path): is not the dataset \(checkpoint.path) was trained on"
+          + " (\(difference)); use that or another --run"
       )
     }
     // Readers take no larger ones: what is trained from there on could not be saved.

@@ -9,7 +9,7 @@ package struct Validation {
 
   package init(_ plan: FixedPlan) { self.plan = plan }
 
-  package var isEmpty: Bool { plan.microBatches.isEmpty }
+  package var isEmpty: Bool { plan.pairCount == 0 }
 
   /// Micro-batch i is computed by replica i modulo their number; the sums are taken in plan order.
   ///
@@ -21,11 +21,13 @@ package struct Validation {
     defer { StepBeacon.set(.training) }
     try communicator.declare("a validation")
     let grid = engine.plan.grid
-    let indices = stride(from: engine.plan.replica, to: plan.microBatches.count, by: grid.replicas)
-    let batches = try communicator.together { () throws(Failure) in
+    let (count, batches) = try communicator.together { () throws(Failure) in
+      let microBatches = try plan.microBatches()
       var batches: [MicroBatch] = []
-      for index in indices { batches.append(try plan.load(plan.microBatches[index])) }
-      return batches
+      for index in stride(from: engine.plan.replica, to: microBatches.count, by: grid.replicas) {
+        batches.append(try plan.load(microBatches[index]))
+      }
+      return (microBatches.count, batches)
     }
     let own = try engine.evaluate(batches).flatMap { loss in
       [loss.negativeLogLikelihood, Double(loss.tokens)]
@@ -34,7 +36,7 @@ package struct Validation {
     let ranks = grid.ranks(ofStage: grid.stages - 1)
     var total = 0.0
     var tokens = 0.0
-    for index in plan.microBatches.indices {
+    for index in 0..<count {
       let place = index / grid.replicas * 2
       total += all[ranks[index % grid.replicas]][place]
       tokens += all[ranks[index % grid.replicas]][place + 1]

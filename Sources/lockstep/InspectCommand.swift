@@ -1,37 +1,39 @@
 import ArgumentParser
 import Checkpoints
 import Core
+import Datasets
 import Foundation
 import HDF5
 
-/// `lockstep inspect`: what is in a checkpoint or any other HDF5 file, whether it is sound, and how
-/// it differs from another.
+/// `lockstep inspect`: what is in a checkpoint, a dataset or any other HDF5 file, whether it is
+/// sound, and how it differs from another.
 struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "inspect",
     abstract:
-      "Shows, verifies or compares checkpoints and HDF5 files.",
+      "Shows, verifies or compares checkpoints, datasets and HDF5 files.",
     usage: """
       lockstep inspect [--json] PATH
       lockstep inspect --verify [--json] PATH
       lockstep inspect --diff [--json] PATH OTHER
       """,
     discussion: """
-      PATH is a run directory (its newest checkpoint is taken), a checkpoint folder, or any HDF5 \
-      file, such as a dataset shard. A damaged checkpoint is shown as far as it can be read, and \
-      the exit code is 65.
+      PATH is a run directory (its newest checkpoint is taken), a checkpoint folder, a prepared \
+      dataset or a shard of one, or any other HDF5 file. A damaged checkpoint is shown as far as \
+      it can be read, and the exit code is 65.
 
       --verify compares every byte of a checkpoint with its manifest: exit code 0, or 65 with the \
-      first damaged block and its tensor.
+      first damaged block and its tensor; and every byte of a dataset with its description and \
+      index, whose digests are computed anew.
 
       --diff compares all numbers of two files, and the state of two checkpoints: exit code 0 if \
       they are identical bit by bit, 1 if not.
       """)
 
-  @Argument(help: "A run directory, a checkpoint folder or an HDF5 file; with --diff two.")
+  @Argument(help: "A run directory, a checkpoint, a dataset or an HDF5 file; with --diff two.")
   var paths: [String]
 
-  @Flag(help: "Verify every byte against the manifest.")
+  @Flag(help: "Verify every byte against the manifest, or a dataset's description.")
   var verify = false
 
   @Flag(help: "Compare two files tensor by tensor.")
@@ -49,6 +51,7 @@ struct InspectCommand: ParsableCommand {
 
   func run() throws {
     if diff { return try compare(paths[0], paths[1]) }
+    if let target = DatasetTarget(paths[0]) { return try inspect(target) }
     if verify { return try verify(paths[0]) }
     let inspection = try Inspection(of: paths[0])
     if json {
@@ -58,6 +61,32 @@ struct InspectCommand: ParsableCommand {
     }
     if inspection.verification == .damaged {
       throw Failure(.badData, inspection.remark ?? "\(inspection.path): is damaged")
+    }
+  }
+
+  private func inspect(_ target: DatasetTarget) throws {
+    if verify { return try verify(target) }
+    let inspection = try DatasetInspection(of: target)
+    if json {
+      try StandardOutput.write(try inspection.encoded())
+    } else {
+      try StandardOutput.say(DatasetText(inspection).lines.joined(separator: "\n"))
+    }
+  }
+
+  private func verify(_ target: DatasetTarget) throws {
+    var progress = ReadingProgress("\(paths[0]): verifying", say: StandardError.say)
+    let report = try DatasetVerification(of: target) { progress.reached($0, of: $1) }
+    if json {
+      try StandardOutput.write(try report.encoded())
+    } else if report.isSound {
+      try StandardOutput.say(
+        "\(escaped(report.path)): every byte is what its description says (\(report.shards) shards,"
+          + " \(report.byteCount) bytes; digest \(report.digest ?? ""), content digest"
+          + " \(report.contentDigest ?? ""))")
+    }
+    guard report.isSound else {
+      throw Failure(.badData, report.problem ?? "\(report.path): is damaged")
     }
   }
 

@@ -54,13 +54,13 @@ struct LoadedTranslator {
   ///
   /// - Parameter maximumPieces: pairs with more on a side are left out; nil is no limit.
   /// Returns: those pairs, and how many the dataset has.
-  /// Throws: as `Dataset.init` and `Dataset.texts`; `Failure` (.badData) for a text longer than
+  /// Throws: as `DatasetFolder.init` and `texts`; `Failure` (.badData) for a text longer than
   /// `Translator.longestText` without a limit that leaves it out.
   func referencePairs(
     data: String, split: Split, maximumPieces: Int?
   ) throws(Failure) -> (pairs: [ReferencePair], count: Int) {
     var pairs: [ReferencePair] = []
-    let texts = try Dataset(path: data).texts(of: split)
+    let texts = try DatasetFolder(path: data).texts(of: split)
     for (index, text) in texts.enumerated() {
       // To cut a text takes time with the square of its length.
       let byteCount = max(text.source.utf8.count, text.target.utf8.count)

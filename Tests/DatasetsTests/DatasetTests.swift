@@ -11,17 +11,31 @@ import Testing
     return "\(scratch.path)/data"
   }
 
-  private func code(_ path: String) -> ExitCode? {
-    failure { _ = try Dataset(path: path) }?.exitCode
+  /// A folder as it was before there was an index.
+  private func preparedWithoutIndex() throws -> String {
+    let path = try prepared()
+    try scratch.makeVersionOne("data")
+    return path
   }
+
+  /// Opens a folder, looks which shards there are, and reads them.
+  private func read(_ path: String) throws {
+    let dataset = try Dataset(path: path)
+    try dataset.folder.requireShardFiles()
+    for split in Split.allCases { _ = try dataset.allPairs(split) }
+  }
+
+  private func code(_ path: String) -> ExitCode? { failure { try read(path) }?.exitCode }
 
   @Test func everyMissingFileIsNamed() throws {
     let path = try prepared()
     #expect(code("\(path)-none") == .missingInput)
-    for name in ["dataset.json", "tokenizer.model", "train-00001.h5", "test-00000.h5"] {
+    for name in [
+      "dataset.json", "tokenizer.model", "index.h5", "train-00001.h5", "test-00000.h5",
+    ] {
       let bytes = try scratch.bytes("data/\(name)")
       try FileManager.default.removeItem(atPath: "\(path)/\(name)")
-      let found = failure { _ = try Dataset(path: path) }
+      let found = failure { try read(path) }
       #expect(found?.exitCode == .missingInput)
       #expect(found?.message.hasPrefix("\(path)/\(name)") == true)
       _ = try scratch.file("data/\(name)", bytes)
@@ -50,21 +64,24 @@ import Testing
     }
   }
 
-  @Test func everyFlippedBitOfAShardIsNoticed() throws {
+  @Test func everyFlippedBitOfAShardOrTheIndexIsNoticed() throws {
     let path = try prepared()
-    let bytes = try scratch.bytes("data/valid-00000.h5")
-    for offset in stride(from: 0, to: bytes.count, by: 997) {
-      var damaged = bytes
-      damaged[offset] ^= 1
-      _ = try scratch.file("data/valid-00000.h5", damaged)
-      #expect(code(path) == .badData)
+    for name in ["valid-00000.h5", "index.h5"] {
+      let bytes = try scratch.bytes("data/\(name)")
+      for offset in stride(from: 0, to: bytes.count, by: 997) {
+        var damaged = bytes
+        damaged[offset] ^= 1
+        _ = try scratch.file("data/\(name)", damaged)
+        #expect(code(path) == .badData)
+      }
+      _ = try scratch.file("data/\(name)", bytes)
     }
   }
 
   @Test func shardsAndTokenizersOfAnotherDatasetAreBadData() throws {
     let path = try prepared()
     try scratch.prepare("other", .copy(pairs: 200, heldOut: 20, seed: 8))
-    for name in ["train-00000.h5", "tokenizer.model", "dataset.json"] {
+    for name in ["train-00000.h5", "tokenizer.model", "dataset.json", "index.h5"] {
       let mine = try scratch.bytes("data/\(name)")
       let theirs = try scratch.bytes("other/\(name)")
       guard mine != theirs else { continue }
@@ -75,29 +92,69 @@ import Testing
     #expect(code(path) == nil)
   }
 
-  @Test func descriptionsThatContradictThemselvesAreBadData() throws {
-    let path = try prepared()
+  /// Replaces words of a description one by one.
+  private func expectBadData(_ path: String, _ changes: [(String, String)]) throws {
     let good = String(decoding: try scratch.bytes("data/dataset.json"), as: UTF8.self)
-    for (old, new) in [
-      ("lockstep-dataset", "something-else"), ("\"format_version\" : 1", "\"format_version\" : 2"),
-      ("\"pairs\"", "\"pears\""), ("\"pairs\" : ", "\"pairs\" : 1"), ("train-0", "../train-0"),
-      ("\"train\"", "\"brain\""), ("{", "["),
-      // Numbers whose sum no machine holds.
-      ("\"pairs\" : ", "\"pairs\" : 9000000000000000000, \"rest\" : "),
-      ("\"source_tokens\" : ", "\"source_tokens\" : -9000000000000000000, \"rest\" : "),
-      ("\"tokenizer.model\"", "\".\""),
-      ("\"vocabulary_size\" : ", "\"vocabulary_size\" : 1"),
-    ] {
+    for (old, new) in changes {
       let changed = good.replacingOccurrences(of: old, with: new)
-      #expect(changed != good)
+      #expect(changed != good, "\(old)")
       _ = try scratch.file("data/dataset.json", changed)
       #expect(code(path) == .badData, "\(old) -> \(new)")
     }
+    _ = try scratch.file("data/dataset.json", good)
+    #expect(code(path) == nil)
+  }
+
+  @Test func descriptionsThatContradictThemselvesAreBadData() throws {
+    try expectBadData(
+      try preparedWithoutIndex(),
+      [
+        ("lockstep-dataset", "something-else"),
+        ("\"format_version\" : 1", "\"format_version\" : 2"),
+        ("\"format_version\" : 1", "\"format_version\" : 3"),
+        ("\"pairs\"", "\"pears\""), ("\"pairs\" : ", "\"pairs\" : 1"),
+        ("train-0", "../train-0"), ("\"train\"", "\"brain\""), ("{", "["),
+        // Numbers whose sum no machine holds.
+        ("\"pairs\" : ", "\"pairs\" : 9000000000000000000, \"rest\" : "),
+        ("\"source_tokens\" : ", "\"source_tokens\" : -9000000000000000000, \"rest\" : "),
+        ("\"tokenizer.model\"", "\".\""),
+        ("\"vocabulary_size\" : ", "\"vocabulary_size\" : 1"),
+        ("\"byte_count\" : ", "\"byte_count\" : -"),
+      ])
+  }
+
+  @Test func descriptionsOfAnIndexThatContradictThemselvesAreBadData() throws {
+    let most = "9000000000000000000"
+    try expectBadData(
+      try prepared(),
+      [
+        ("lockstep-dataset", "something-else"),
+        ("\"format_version\" : 2", "\"format_version\" : 1"),
+        ("\"format_version\" : 2", "\"format_version\" : 3"),
+        ("\"pairs\"", "\"pears\""), ("\"source\",", "\"sauce\","),
+        ("\"items\" : ", "\"items\" : 1"), ("\"items\" : ", "\"items\" : \(most), \"rest\" : "),
+        ("\"shards\" : ", "\"shards\" : 1"), ("\"shards\" : ", "\"shards\" : -"),
+        ("\"shards\" : ", "\"shards\" : \(most), \"rest\" : "),
+        ("\"tokens\" : [", "\"tokens\" : [1, "), ("\"train\"", "\"brain\""), ("{", "["),
+        ("\"file\" : \"index.h5\"", "\"file\" : \"../index.h5\""),
+        ("\"tokenizer.model\"", "\".\""), ("\"content_digest\" : \"", "\"content_digest\" : \"x"),
+        ("\"vocabulary_size\" : ", "\"vocabulary_size\" : 1"),
+        // The index: its size, its arrays.
+        ("\"byte_count\" : ", "\"byte_count\" : 1"), ("/train/shards/items", "/train/items"),
+        ("\"byte_offset\" : ", "\"byte_offset\" : -"),
+        ("\"byte_offset\" : ", "\"byte_offset\" : 9"),
+        ("\"byte_offset\" : ", "\"byte_offset\" : \(most), \"rest\" : "),
+        ("\"type\" : \"int64\"", "\"type\" : \"int32\""),
+        ("\"shape\" : [", "\"shape\" : [\(most), "),
+        ("\"shape\" : [", "\"shape\" : [-1, "), ("\"shape\" : [", "\"shape\" : [], \"rest\" : ["),
+      ])
   }
 
   @Test func filesLargerThanAnyDatasetHasAreRefusedBeforeTheyAreRead() throws {
     let path = try prepared()
-    for (name, limit) in [("dataset.json", 8 << 20), ("tokenizer.model", 16 << 20)] {
+    for (name, limit) in [
+      ("dataset.json", 8 << 20), ("tokenizer.model", 16 << 20), ("index.h5", 256 << 20),
+    ] {
       let whole = try scratch.bytes("data/\(name)")
       try #require(truncate("\(path)/\(name)", limit + 1) == 0)
       let found = failure { _ = try Dataset(path: path) }
@@ -126,19 +183,9 @@ import Testing
         && found?.message.hasSuffix("found \(count + 1)") == true)
   }
 
-  /// A description that no reader takes is not written.
-  @Test func moreShardsThanAreReadAreRefused() throws {
-    var manifest = try scratch.prepare("data", .copy(pairs: 200, heldOut: 20))
-    let shard = try #require(manifest.splits["train"]?.shards.first)
-    manifest.splits["train"]?.shards = Array(repeating: shard, count: 40_000)
-    let found = failure { _ = try manifest.encoded() }
-    #expect(found?.exitCode == .badData)
-    #expect(found?.message.contains("--shard-pairs") == true)
-  }
-
   @Test func linksOutOfTheFolderAreNotFollowed() throws {
     let path = try prepared()
-    for name in ["dataset.json", "tokenizer.model", "train-00000.h5"] {
+    for name in ["dataset.json", "tokenizer.model", "index.h5", "train-00000.h5"] {
       let outside = "\(scratch.path)/outside-\(name)"
       try FileManager.default.moveItem(atPath: "\(path)/\(name)", toPath: outside)
       try FileManager.default.createSymbolicLink(

@@ -165,7 +165,7 @@ import Testing
 
   @Test func memoryHoldsTwoWindowsOfShardsAtMost() throws {
     let setting = try self.setting(pairs: 500, shardPairs: 20)
-    #expect(setting.dataset.shards(of: .training).count > 12)
+    #expect(setting.dataset.shardCount(of: .training) > 12)
     let loader = try setting.loader(steps: 4, window: 2)
     var position = 0
     while position < 2 * loader.pairCount {
@@ -225,16 +225,16 @@ import Testing
 
   @Test func fixedPlansKeepTheOrderOfTheSplit() throws {
     let setting = try self.setting()
-    let plan = try FixedPlan(setting.dataset, .test, tokenBudget: 40)
+    let plan = FixedPlan(setting.dataset, .test, tokenBudget: 40)
     var found: [[[Int32]]] = []
-    for planned in plan.microBatches {
+    for planned in try plan.microBatches() {
       #expect(planned.position == found.count)
       #expect(planned.sourceTokens <= 40 && planned.targetTokens <= 40)
       found += try #require(try plan.load(planned).pairs)
     }
     #expect(try found == setting.dataset.allPairs(.test))
     #expect(plan.pairCount == found.count)
-    let short = try FixedPlan(setting.dataset, .test, tokenBudget: 40, maximumLength: 6)
+    let short = FixedPlan(setting.dataset, .test, tokenBudget: 40, maximumLength: 6)
     #expect(short.pairCount == found.filter { $0[0].count + 1 <= 6 }.count)
   }
 }

@@ -35,8 +35,10 @@ import Testing
     let badPosition = try Prefetcher(loader, position: 1, indices: 0..<8)
     #expect(failure { _ = try badPosition.next() }?.exitCode == .badData)
     #expect(failure { _ = try badPosition.next() }?.exitCode == .internal)
+    // One that has not read its shards yet.
+    let fresh = try Loader(Dataset(path: "\(scratch.path)/data"), options: loader.options)
     try FileManager.default.removeItem(atPath: "\(scratch.path)/data")
-    let missing = try Prefetcher(loader, position: 0, indices: 0..<8)
+    let missing = try Prefetcher(fresh, position: 0, indices: 0..<8)
     #expect(failure { _ = try missing.next() }?.exitCode == .missingInput)
   }
 

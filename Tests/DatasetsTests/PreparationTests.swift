@@ -42,7 +42,7 @@ import Testing
     let manifest = try scratch.prepare("data", .copy())
     let dataset = try Dataset(path: "\(scratch.path)/data")
     #expect(dataset.manifest == manifest)
-    #expect(dataset.shards(of: .training).count > 4)
+    #expect(dataset.shardCount(of: .training) > 4)
     #expect(manifest.counts.kept == Split.allCases.reduce(0) { $0 + dataset.pairCount(of: $1) })
     // 16 symbols, each with and without a word's beginning, that beginning, and 3 special tokens.
     #expect(dataset.vocabularySize == 36)

@@ -32,6 +32,13 @@ final class ScratchFolder {
     Array(try Data(contentsOf: URL(fileURLWithPath: "\(path)/\(name)")))
   }
 
+  /// Makes a prepared folder what it was before there was an index.
+  func makeVersionOne(_ name: String) throws {
+    let manifest = try Dataset(path: "\(path)/\(name)").manifest
+    _ = try file("\(name)/dataset.json", try manifest.encoded())
+    try FileManager.default.removeItem(atPath: "\(path)/\(name)/index.h5")
+  }
+
   /// Prepares into a folder of that name.
   @discardableResult
   func prepare(_ name: String, _ preparation: Preparation) throws -> DatasetManifest {
@@ -100,9 +107,9 @@ extension MicroBatch {
 extension Dataset {
   /// Every pair of a split, in order.
   func allPairs(_ split: Split) throws -> [[[Int32]]] {
-    try shards(of: split).indices.flatMap { shard -> [[[Int32]]] in
+    try (0..<shardCount(of: split)).flatMap { shard -> [[[Int32]]] in
       let content = try content(shard: shard, of: split)
-      return (0..<content.pairCount).map { pair in
+      return (0..<content.itemCount).map { pair in
         [content.source, content.target].map {
           Array($0.tokens[$0.offsets[pair]..<$0.offsets[pair + 1]])
         }

@@ -4,6 +4,11 @@ import Core
 package struct PairReference: Hashable, Sendable {
   package var shard: Int32
   package var index: Int32
+
+  package init(shard: Int32, index: Int32) {
+    self.shard = shard
+    self.index = index
+  }
 }
 
 /// A pair with the tokens it takes: source with end, target with begin or end.

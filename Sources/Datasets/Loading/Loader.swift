@@ -64,34 +64,36 @@ package final class Loader: Sendable {
   private let split: Split
   /// Pairs of each shard that are trained on.
   private let shardPairCounts: [Int]
+  private let statistics: LengthStatistics
   private let cache: ShardCache
   private let plans = Mutex<[(window: WindowKey, plan: [PlannedMicroBatch])]>([])
+  private let orders = Mutex<[EpochOrder]>([])
 
   private struct WindowKey: Equatable {
     var epoch: Int
     var window: Int
   }
 
-  /// Reads the lengths of all pairs.
+  /// The windows of an epoch.
+  private struct EpochOrder {
+    var epoch: Int
+    var windows: [[Int]]
+    /// Positions of their first pairs.
+    var starts: [Int]
+  }
+
+  /// Counts are the index's: no shard is read before its window is planned.
   ///
-  /// Throws: as `Dataset.lengths`; `Failure` (.badData) when no pair is short enough.
+  /// Throws: `Failure` (.badData) when no pair is short enough.
   package init(
     _ dataset: Dataset, _ split: Split = .training, options: Options
   ) throws(Failure) {
     self.dataset = dataset
     self.split = split
     self.options = options
-    var statistics = LengthStatistics()
-    var counts: [Int] = []
-    for shard in dataset.shards(of: split).indices {
-      let before = statistics.pairCount
-      for length in try dataset.lengths(shard: shard, of: split)
-      where max(length.source, length.target) <= options.longestSide {
-        statistics.add(length)
-      }
-      counts.append(statistics.pairCount - before)
-    }
-    shardPairCounts = counts
+    let index = dataset.index[split]
+    shardPairCounts = index.itemCounts(longestSideAtMost: options.longestSide - 1)
+    statistics = LengthStatistics(index.lengths, longestSide: options.longestSide)
     pairCount = statistics.pairCount
     excludedCount = dataset.pairCount(of: split) - pairCount
     limits = MicroBatchLimits(statistics, tokenBudget: options.tokenBudget)
@@ -111,7 +113,7 @@ package final class Loader: Sendable {
 
   /// The step that starts at a position.
   ///
-  /// Throws: `Failure` (.badData) when no micro-batch starts there; as `Dataset.lengths`.
+  /// Throws: `Failure` (.badData) when no micro-batch starts there; as `Dataset.content`.
   package func plan(position: Int) throws(Failure) -> StepPlan {
     precondition(position >= 0, "positions count from 0")
     var step = StepPlan(
@@ -141,27 +143,40 @@ package final class Loader: Sendable {
   private func locate(
     _ position: Int
   ) throws(Failure) -> (window: [PlannedMicroBatch], first: Int) {
-    let epoch = position / pairCount
-    let windows = BatchPlan.windows(
-      shardCount: shardPairCounts.count, shardsPerWindow: options.shardsPerWindow,
-      seed: options.seed, epoch: epoch)
-    var start = epoch * pairCount
-    for (index, shards) in windows.enumerated() {
-      let count = shards.reduce(0) { $0 + shardPairCounts[$1] }
-      if position < start + count {
-        let plan = try windowPlan(
-          WindowKey(epoch: epoch, window: index), shards: shards, position: start)
-        guard let first = plan.firstIndex(where: { $0.position == position }) else {
-          throw Failure(
-            .badData,
-            "\(dataset.path): position \(position) is not a micro-batch boundary; the run was"
-              + " started with other data or batch settings")
-        }
-        return (plan, first)
-      }
-      start += count
+    let order = order(ofEpoch: position / pairCount)
+    // Windows without a pair start where the next one does.
+    guard let window = order.starts.lastIndex(where: { $0 <= position }) else {
+      preconditionFailure("the windows of an epoch hold all its pairs")
     }
-    preconditionFailure("the windows of an epoch hold all its pairs")
+    let plan = try windowPlan(
+      WindowKey(epoch: order.epoch, window: window), shards: order.windows[window],
+      position: order.starts[window])
+    guard let first = plan.firstIndex(where: { $0.position == position }) else {
+      throw Failure(
+        .badData,
+        "\(dataset.path): position \(position) is not a micro-batch boundary; the run was"
+          + " started with other data or batch settings")
+    }
+    return (plan, first)
+  }
+
+  private func order(ofEpoch epoch: Int) -> EpochOrder {
+    orders.withLock { orders in
+      if let known = orders.first(where: { $0.epoch == epoch }) { return known }
+      let windows = BatchPlan.windows(
+        shardCount: shardPairCounts.count, shardsPerWindow: options.shardsPerWindow,
+        seed: options.seed, epoch: epoch)
+      var start = epoch * pairCount
+      var starts: [Int] = []
+      for shards in windows {
+        starts.append(start)
+        start += shards.reduce(0) { $0 + shardPairCounts[$1] }
+      }
+      let order = EpochOrder(epoch: epoch, windows: windows, starts: starts)
+      if orders.count == Self.cachedWindows { orders.removeFirst() }
+      orders.append(order)
+      return order
+    }
   }
 
   private func windowPlan(
@@ -169,12 +184,9 @@ package final class Loader: Sendable {
   ) throws(Failure) -> [PlannedMicroBatch] {
     try plans.withLock { (plans) throws(Failure) -> [PlannedMicroBatch] in
       if let known = plans.first(where: { $0.window == key }) { return known.plan }
-      var lengths: [PairLength] = []
-      for shard in shards {
-        lengths += try dataset.lengths(shard: shard, of: split).filter {
-          max($0.source, $0.target) <= options.longestSide
-        }
-      }
+      let lengths = try cache.lengths(
+        of: shards, counts: shardPairCounts, longestSide: options.longestSide,
+        statistics: statistics)
       let plan = BatchPlan.window(
         lengths, tokenBudget: options.tokenBudget, groupedByLength: options.groupsByLength,
         seed: options.seed, epoch: key.epoch, window: key.window, position: position)

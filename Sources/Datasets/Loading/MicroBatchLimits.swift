@@ -9,17 +9,37 @@ package struct LengthStatistics: Equatable, Sendable {
 
   package init() {}
 
+  /// Pairs of a split of which no side, with end, is longer than `longestSide`.
+  ///
+  /// - Parameter table: their lengths without end.
+  package init(_ table: LengthTable, longestSide: Int) {
+    for row in table.rows where Int(row.lengths.max()) < longestSide {
+      Self.add(row.count, of: Int(row.lengths[0]) + 1, to: &sources)
+      Self.add(row.count, of: Int(row.lengths[1]) + 1, to: &targets)
+      pairCount += row.count
+    }
+  }
+
   package mutating func add(_ length: PairLength) {
-    Self.count(Int(length.source), in: &sources)
-    Self.count(Int(length.target), in: &targets)
+    Self.add(1, of: Int(length.source), to: &sources)
+    Self.add(1, of: Int(length.target), to: &targets)
     pairCount += 1
   }
 
-  private static func count(_ length: Int, in histogram: inout [Int]) {
+  private static func add(_ count: Int, of length: Int, to histogram: inout [Int]) {
     if length >= histogram.count {
       histogram += [Int](repeating: 0, count: length + 1 - histogram.count)
     }
-    histogram[length] += 1
+    histogram[length] += count
+  }
+
+  /// Whether there are as many pairs of each length on each side, or more: then every limit of
+  /// theirs holds for these.
+  func covers(_ other: LengthStatistics) -> Bool {
+    func covers(_ own: [Int], _ theirs: [Int]) -> Bool {
+      theirs.count <= own.count && zip(own, theirs).allSatisfy { $0 >= $1 }
+    }
+    return covers(sources, other.sources) && covers(targets, other.targets)
   }
 }
 

@@ -19,6 +19,41 @@ final class ShardCache: Sendable {
   /// Shards in memory.
   var count: Int { entries.withLock { $0.count } }
 
+  /// The pairs of shards that are trained on, shard by shard, with the tokens the model sees: one
+  /// more a side, for end (or begin).
+  ///
+  /// - Parameters:
+  ///   - counts: how many of each shard's pairs the index has with no side above `longestSide`.
+  ///   - statistics: of all pairs, as the index has them.
+  /// Throws: as `Dataset.content`; `Failure` (.badData) when the index says otherwise.
+  func lengths(
+    of shards: some Sequence<Int>, counts: [Int], longestSide: Int, statistics: LengthStatistics
+  ) throws(Failure) -> [PairLength] {
+    var lengths: [PairLength] = []
+    var found = LengthStatistics()
+    for shard in shards {
+      let content = try self.shard(shard)
+      let before = lengths.count
+      for pair in 0..<content.itemCount {
+        let length = PairLength(
+          pair: PairReference(shard: Int32(shard), index: Int32(pair)),
+          source: Int32(content.source.length(pair) + 1),
+          target: Int32(content.target.length(pair) + 1))
+        guard max(length.source, length.target) <= longestSide else { continue }
+        lengths.append(length)
+        found.add(length)
+      }
+      // The plan counts on it, and so does the memory that a step takes.
+      guard lengths.count - before == counts[shard], statistics.covers(found) else {
+        throw Failure(
+          .badData,
+          "\(dataset.folder.path(ofShard: shard, of: split)): expected the lengths that the"
+            + " dataset's index has of it, found others; prepare the data again")
+      }
+    }
+    return lengths
+  }
+
   /// The tokens of planned pairs.
   func microBatch(_ planned: PlannedMicroBatch) throws(Failure) -> MicroBatch {
     var contents: [Int32: ShardContent] = [:]

@@ -73,6 +73,7 @@ package struct Preparation: Sendable {
     if stretches { corpus.addOtherNames(seed: seed, counting: &counts) }
 
     var splits: [Split: DatasetManifest.SplitEntry] = [:]
+    var index = DatasetIndexBuilder()
     for split in Split.allCases {
       let texts = corpus.pairs[split, default: []]
       progress("encoding \(texts.count) pairs of \(split.rawValue)")
@@ -83,7 +84,9 @@ package struct Preparation: Sendable {
       let writer = ShardWriter(
         folder: folder, tokenizer: tokenizer, languages: corpus.languages,
         provenance: corpus.provenance)
-      splits[split] = try writer.write(encoded, split: split, shardPairs: shardPairs)
+      splits[split] = try writer.write(encoded, split: split, shardPairs: shardPairs) {
+        index.append($0, to: split)
+      }
       if split != .training, encoded.count > 0 {
         splits[split]?.texts = try writeTexts(of: encoded, split: split, in: folder)
       }
@@ -95,8 +98,7 @@ package struct Preparation: Sendable {
         vocabularySize: tokenizer.vocabularySize),
       splits: splits, counts: counts, maximumPieces: maximumPieces, seed: seed,
       provenance: corpus.provenance, licenceNote: corpus.licenceNote)
-    try FileSystem.writeAtomically(
-      manifest.encoded(), to: "\(folder)/\(DatasetManifest.fileName)")
+    try writeDescription(manifest, index.index(), in: folder)
     return manifest
   }
 

@@ -1,166 +1,112 @@
 import Core
-import HDF5
 
-/// A prepared folder: shards by split, the tokenizer they were made with, and what they hold.
+/// A prepared folder and what is known of its shards.
 package struct Dataset: Sendable {
   package static let tokenizerFileName = "tokenizer.model"
 
-  package let path: String
-  package let manifest: DatasetManifest
-  package let tokenizer: Tokenizer
-  /// Of the description, which names the digests of everything else: equal for equal datasets.
-  package let digest: Digest
+  package let folder: DatasetFolder
+  package let index: DatasetIndex
 
-  /// Opens a folder and checks that description, tokenizer and shards are there and unchanged;
-  /// texts are checked when they are read.
+  /// Opens a folder with its index. No shard is read: each is checked when it is needed. A folder
+  /// of version 1 has no index; there every shard is read once to make one.
   ///
-  /// Throws: `Failure`: .missingInput for a missing folder, description, tokenizer or shard;
-  /// .badData for one that is truncated, damaged or of another dataset.
-  /// Cost: reads every shard once.
+  /// Throws: as `DatasetFolder.init`, `storedIndex` and `readIndex`.
   package init(path: String) throws(Failure) {
-    self.path = path
-    let manifestPath = "\(path)/\(DatasetManifest.fileName)"
-    let bytes = try Self.bytes(of: manifestPath, limit: DatasetManifest.byteLimit)
-    manifest = try DatasetManifest(decoding: bytes, path: manifestPath)
-    digest = Digest(of: bytes)
-    try Self.check(manifest, path: manifestPath)
-    let tokenizerPath = "\(path)/\(manifest.tokenizer.file)"
-    tokenizer = try Tokenizer(
-      try Self.bytes(of: tokenizerPath, limit: TokenizerModel.byteLimit), origin: tokenizerPath)
-    guard "\(tokenizer.digest)" == manifest.tokenizer.digest,
-      tokenizer.vocabularySize == manifest.tokenizer.vocabularySize
-    else {
-      throw Failure(
-        .badData,
-        "\(path)/\(manifest.tokenizer.file): expected the tokenizer with XXH3"
-          + " \(manifest.tokenizer.digest), found \(tokenizer.digest);"
-          + " it belongs to another dataset"
-      )
-    }
-    for split in Split.allCases {
-      for index in shards(of: split).indices { _ = try shard(index, of: split) }
+    let folder = try DatasetFolder(path: path)
+    if let index = try folder.storedIndex() {
+      self.init(folder, index)
+    } else {
+      self.init(folder, try folder.readIndex())
     }
   }
 
-  package var vocabularySize: Int { manifest.tokenizer.vocabularySize }
-
-  package func pairCount(of split: Split) -> Int {
-    manifest.splits[split.rawValue]?.pairs ?? 0
+  /// Precondition: the index is of the folder's shards.
+  package init(_ folder: DatasetFolder, _ index: DatasetIndex) {
+    self.folder = folder
+    self.index = index
   }
 
-  package func shards(of split: Split) -> [DatasetManifest.ShardEntry] {
-    manifest.splits[split.rawValue]?.shards ?? []
+  package var path: String { folder.path }
+  package var tokenizer: Tokenizer { folder.tokenizer }
+  package var vocabularySize: Int { folder.tokenizer.vocabularySize }
+  /// What the dataset is called by: equal for equal folders.
+  package var digest: Digest { folder.description.digest }
+  /// Equal where the steps of a run are equal.
+  package var contentDigest: Digest {
+    let description = folder.description
+    return index.contentDigest(
+      kind: description.kind, tokenizerDigest: description.tokenizer.digest)
   }
 
-  /// Held-out text as it was before tokenization: pair i is pair i of the split.
-  ///
-  /// Throws: `Failure`: .missingInput, or .badData for text that was changed.
+  package func pairCount(of split: Split) -> Int { folder.pairCount(of: split) }
+  package func shardCount(of split: Split) -> Int { index[split].shardCount }
+
   package func texts(of split: Split) throws(Failure) -> [TextPair] {
-    let entries = manifest.splits[split.rawValue]?.texts ?? []
-    guard entries.count == 2 else {
-      throw Failure(
-        .badData,
-        "\(path): expected text of the \(split.rawValue) pairs, found none; prepare the data with"
-          + " such pairs")
-    }
-    let paths = entries.map { "\(path)/\($0.file)" }
-    let digests = Dictionary(zip(paths, entries.map(\.digest)), uniquingKeysWith: { $1 })
-    let texts = ParallelText(sourcePath: paths[0], targetPath: paths[1])
-    return try texts.pairs { (file: String) throws(Failure) in
-      let bytes = try Self.bytes(of: file, limit: Self.textByteLimit)
-      // Before each line costs memory of its own.
-      let lineCount = bytes.count { $0 == UInt8(ascii: "\n") }
-      guard lineCount == pairCount(of: split), lineCount <= Self.textLineLimit else {
-        throw Failure(
-          .badData,
-          "\(file): expected \(pairCount(of: split)) lines, one for each pair and at most"
-            + " \(Self.textLineLimit), found \(lineCount)")
+    try folder.texts(of: split)
+  }
+
+  /// All items of a shard.
+  ///
+  /// Cost: reads the file once, and checks its digest.
+  /// Throws: `Failure`: .missingInput, or .badData when it is not the one that was prepared.
+  package func content(shard: Int, of split: Split) throws(Failure) -> ShardContent {
+    try reader(shard, of: split).content()
+  }
+
+  private func reader(_ shard: Int, of split: Split) throws(Failure) -> ShardReader {
+    try folder.reader(shard, of: split, index[split].expectation(shard: shard))
+  }
+
+  /// The description that version 1 of the format has of it.
+  package var manifest: DatasetManifest {
+    let description = folder.description
+    var splits: [Split: DatasetManifest.SplitEntry] = [:]
+    for (split, summary) in description.splits {
+      let shards = (0..<index[split].shardCount).map { shard in
+        let expectation = index[split].expectation(shard: shard)
+        return DatasetManifest.ShardEntry(
+          file: FileSystem.name(of: folder.path(ofShard: shard, of: split)),
+          digest: "\(expectation.digest)", byteCount: expectation.byteCount,
+          pairs: expectation.items, sourceTokens: expectation.tokens[0],
+          targetTokens: expectation.tokens[1])
       }
-      guard digests[file] == "\(Digest(of: bytes))" else {
-        throw Failure(
-          .badData,
-          "\(file): expected the text with XXH3 \(digests[file] ?? ""), found"
-            + " \(Digest(of: bytes)); it was changed, prepare the data again")
-      }
-      return bytes
+      splits[split] = .init(shards: shards, texts: summary.texts)
     }
+    return DatasetManifest(
+      languages: description.languages, tokenizer: description.tokenizer, splits: splits,
+      counts: description.counts, maximumPieces: description.maximumPieces,
+      seed: description.seed, provenance: description.provenance,
+      licenceNote: description.licenceNote)
   }
+}
 
-  /// The tokens of each pair of a shard as the model sees them: with one for end (or begin).
-  package func lengths(shard index: Int, of split: Split) throws(Failure) -> [PairLength] {
-    let shard = try shard(index, of: split)
-    let source = try shard.offsets(.source)
-    let target = try shard.offsets(.target)
-    return (0..<source.count - 1).map { (pair: Int) -> PairLength in
-      let sourceCount = source[pair + 1] - source[pair]
-      let targetCount = target[pair + 1] - target[pair]
-      return PairLength(
-        pair: PairReference(shard: Int32(index), index: Int32(pair)),
-        source: Int32(sourceCount + 1), target: Int32(targetCount + 1))
+extension Dataset {
+  /// Where the content of this dataset and another differ, as far as their indices tell; nil where
+  /// they do not.
+  package func difference(from other: DatasetIndex) -> String? {
+    let (own, theirs) = (index[.training].contentDigests, other[.training].contentDigests)
+    guard own.count == theirs.count else {
+      return "it has \(own.count) training shards, that one \(theirs.count)"
     }
+    guard let shard = own.indices.first(where: { own[$0] != theirs[$0] }) else { return nil }
+    let name = FileSystem.name(of: folder.path(ofShard: shard, of: .training))
+    return "training shard \(shard) (\(escaped(name))) is the first with other tokens"
   }
+}
 
-  /// All pairs of a shard.
-  package func content(shard index: Int, of split: Split) throws(Failure) -> ShardContent {
-    let shard = try shard(index, of: split)
-    return ShardContent(
-      source: try shard.sequences(.source), target: try shard.sequences(.target))
-  }
-
-  private func shard(_ index: Int, of split: Split) throws(Failure) -> ShardReader {
-    let entry = shards(of: split)[index]
-    return try ShardReader(
-      path: "\(path)/\(entry.file)", entry: entry, split: split, tokenizer: manifest.tokenizer)
-  }
-
-  /// A description, a tokenizer or a text: a regular file, so that a folder of unknown origin
-  /// cannot make its reader read anything else, of a size that somebody has prepared.
-  private static func bytes(of path: String, limit: Int) throws(Failure) -> [UInt8] {
-    try FileSystem.readAll(path, limit: limit, followsLinks: false)
-  }
-
-  private static let textByteLimit = 64 << 20
-  private static let textLineLimit = 1 << 22
-  /// Pairs and tokens are counted in 32 bits within a shard.
-  private static let shardCountLimit = Int(Int32.max) - 1
-  private static let shardLimit = 1 << 16
-
-  /// Names stay inside the folder and numbers are plausible.
-  private static func check(_ manifest: DatasetManifest, path: String) throws(Failure) {
-    // Before anything is added up.
-    let all = manifest.splits.values.flatMap(\.shards)
-    guard all.count <= shardLimit,
-      all.allSatisfy({
-        [$0.pairs, $0.sourceTokens, $0.targetTokens].allSatisfy((0...shardCountLimit).contains)
-      })
-    else {
-      throw Failure(
-        .badData,
-        "\(path): expected at most \(shardLimit) shards of at most \(shardCountLimit) tokens a "
-          + "side, found more")
-    }
-    for (name, split) in manifest.splits.sorted(by: { $0.key < $1.key }) {
-      guard Split(rawValue: name) != nil else {
-        throw Failure(.badData, "\(path): expected splits train, valid and test, found \(name)")
-      }
-      guard split == .init(shards: split.shards, texts: split.texts) else {
-        throw Failure(
-          .badData,
-          "\(path): expected the counts of \(name) to be the sums over its shards, found"
-            + " others")
-      }
-      for shard in split.shards {
-        guard shard.pairs > 0, shard.sourceTokens >= shard.pairs, shard.targetTokens >= shard.pairs
-        else {
-          throw Failure(.badData, "\(path): \(shard.file): expected pairs with tokens, found none")
-        }
-      }
-    }
-    let splits = manifest.splits.values
-    let files = splits.flatMap(\.shards).map(\.file) + splits.flatMap(\.texts).map(\.file)
-    for file in files + [manifest.tokenizer.file]
-    where file.contains("/") || file.isEmpty || file == ".." {
-      throw Failure(.badData, "\(path): expected names of files beside it, found \(escaped(file))")
-    }
-  }
+/// Describes a folder whose shards, tokenizer and texts are written.
+///
+/// Throws: `Failure` (.badData for more than its readers take; .cannotCreate, .inputOutput).
+package func writeDescription(
+  _ manifest: DatasetManifest, _ index: DatasetIndex, in folder: String
+) throws(Failure) {
+  let path = "\(folder)/\(IndexFile.fileName)"
+  let file = try IndexFile(index, path: path)
+  let description = try DatasetDescription(
+    manifest, file,
+    contentDigest: index.contentDigest(
+      kind: .pairs, tokenizerDigest: manifest.tokenizer.digest))
+  try FileSystem.writeAtomically(file.bytes, to: path)
+  try FileSystem.writeAtomically(
+    description.encoded(), to: "\(folder)/\(DatasetManifest.fileName)")
 }

@@ -19,13 +19,12 @@ package struct Languages: Sendable, Equatable, Codable {
   }
 }
 
-/// `dataset.json`: what a prepared folder must hold, with digests, and where it came from.
+/// `dataset.json` of version 1: what a prepared folder must hold, with digests, and where it came
+/// from. Of a folder of any version its bytes give the dataset's digest.
 package struct DatasetManifest: Sendable, Equatable, Codable {
   package static let fileName = "dataset.json"
   package static let currentFormat = "lockstep-dataset"
   package static let currentVersion = 1
-  /// Enough for 35,000 shards, 2 x 10^9 pairs of the usual size, and read within seconds.
-  static let byteLimit = 8 << 20
 
   package struct TokenizerEntry: Sendable, Equatable, Codable {
     package var file: String
@@ -83,62 +82,15 @@ package struct DatasetManifest: Sendable, Equatable, Codable {
   package var provenance: [String]
   package var licenceNote: String
 
-  /// The same bytes for the same manifest.
-  ///
-  /// Throws: `Failure(.badData)` for more than its readers take.
-  package func encoded() throws(Failure) -> [UInt8] {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    encoder.keyEncodingStrategy = .convertToSnakeCase
-    guard let bytes = try? encoder.encode(self) else {
-      throw Failure(.internal, "\(Self.fileName): cannot encode")
-    }
-    guard bytes.count < Self.byteLimit else {
-      let shardCount = splits.values.reduce(0) { $0 + $1.shards.count }
-      throw Failure(
-        .badData,
-        "\(Self.fileName): \(shardCount) shards take \(bytes.count) bytes, at most"
-          + " \(Self.byteLimit) are read; ask for fewer shards with a larger --shard-pairs")
-    }
-    return Array(bytes) + [UInt8(ascii: "\n")]
-  }
+  /// The bytes of the file: the same for the same manifest.
+  package func encoded() throws(Failure) -> [UInt8] { try DescriptionText.encode(self) }
+
+  /// XXH3-128 of the bytes of the file: what a dataset is called by, whatever its version.
+  package func digest() throws(Failure) -> Digest { Digest(of: try encoded()) }
 
   /// Throws: `Failure` (.badData) for anything but a manifest of this version.
   package init(decoding bytes: [UInt8], path: String) throws(Failure) {
-    struct Header: Codable {
-      var format: String
-      var formatVersion: Int
-    }
-    let decoder = JSONDecoder()
-    decoder.keyDecodingStrategy = .convertFromSnakeCase
-    do {
-      let header = try decoder.decode(Header.self, from: Data(bytes))
-      guard header.format == Self.currentFormat, header.formatVersion == Self.currentVersion else {
-        throw Failure(
-          .badData,
-          "\(path): expected format \(Self.currentFormat) version \(Self.currentVersion), found"
-            + " \(header.format) version \(header.formatVersion); prepare the data again")
-      }
-      self = try decoder.decode(Self.self, from: Data(bytes))
-    } catch let failure as Failure {
-      throw failure
-    } catch {
-      throw Failure(
-        .badData,
-        "\(path): expected a dataset's description in JSON, found something else"
-          + " (\(Self.reason(error)))")
-    }
-  }
-
-  private static func reason(_ error: any Error) -> String {
-    switch error {
-    case DecodingError.keyNotFound(let key, _): "no key \(key.stringValue)"
-    case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context):
-      "\(context.codingPath.map(\.stringValue).joined(separator: ".")) has another type"
-    case DecodingError.dataCorrupted(let context) where !context.codingPath.isEmpty:
-      "\(context.codingPath.map(\.stringValue).joined(separator: ".")) is out of range"
-    default: "not JSON"
-    }
+    self = try DescriptionText.decode(bytes, versions: Self.currentVersion, path: path)
   }
 }
 

@@ -1,14 +1,6 @@
 import Core
 import HDF5
 
-/// The pairs of one shard, without begin and end.
-package struct ShardContent: Equatable, Sendable {
-  package var source: PackedSequences
-  package var target: PackedSequences
-
-  package var pairCount: Int { source.count }
-}
-
 /// Names inside a shard: an HDF5 file of packed token ids.
 enum ShardFormat {
   static let name = "lockstep-shard"
@@ -18,13 +10,16 @@ enum ShardFormat {
   /// Above this, token ids take four bytes instead of two.
   static let narrowVocabularySize = 65_536
 
-  static func tokens(_ side: Side) -> String { "/\(side.rawValue)/tokens" }
-  static func offsets(_ side: Side) -> String { "/\(side.rawValue)/offsets" }
-  static func preview(_ side: Side) -> String { "/preview/\(side.rawValue)" }
-  static func tokenCount(_ side: Side) -> String { "\(side.rawValue)_token_count" }
+  static func tokens(_ stream: String) -> String { "/\(stream)/tokens" }
+  static func offsets(_ stream: String) -> String { "/\(stream)/offsets" }
+  static func preview(_ stream: String) -> String { "/preview/\(stream)" }
+  static func tokenCount(_ stream: String) -> String { "\(stream)_token_count" }
 
-  enum Side: String, CaseIterable {
-    case source, target
+  /// `train-00000.h5`, in five digits or more.
+  static func fileName(_ index: Int, of split: Split) -> String {
+    let digits = String(index)
+    return "\(split.rawValue)-" + String(repeating: "0", count: max(0, 5 - digits.count)) + digits
+      + ".h5"
   }
 
   enum Attribute {
@@ -48,27 +43,26 @@ struct ShardWriter {
   let languages: Languages
   let provenance: [String]
 
-  /// Writes `<split>-00000.h5` and so on, as many as it takes.
+  /// Writes `<split>-00000.h5` and so on, as many as it takes; `made` hears of each in order.
   func write(
-    _ pairs: EncodedPairs, split: Split, shardPairs: Int
+    _ pairs: EncodedPairs, split: Split, shardPairs: Int, made: (ShardSummary) -> Void
   ) throws(Failure) -> DatasetManifest.SplitEntry {
     var entries: [DatasetManifest.ShardEntry] = []
     for first in stride(from: 0, to: pairs.count, by: shardPairs) {
       let range = first..<min(first + shardPairs, pairs.count)
-      let digits = String(entries.count)
-      let name =
-        split.rawValue + "-" + String(repeating: "0", count: max(0, 5 - digits.count)) + digits
-        + ".h5"
+      let name = ShardFormat.fileName(entries.count, of: split)
       let preview = Array(pairs.texts[range].prefix(ShardFormat.previewCount))
       let content = pairs.shard(range)
       let path = "\(folder)/\(name)"
       let bytes = try image(of: content, preview: preview, split: split, path: path)
       try FileSystem.writeAtomically(bytes, to: path)
+      let summary = ShardSummary(
+        of: content, digest: Digest(of: bytes), byteCount: bytes.count)
+      made(summary)
       entries.append(
         .init(
-          file: name, digest: "\(Digest(of: bytes))", byteCount: bytes.count,
-          pairs: content.pairCount, sourceTokens: content.source.tokens.count,
-          targetTokens: content.target.tokens.count))
+          file: name, digest: "\(summary.digest)", byteCount: summary.byteCount,
+          pairs: summary.items, sourceTokens: summary.tokens[0], targetTokens: summary.tokens[1]))
     }
     return .init(shards: entries)
   }
@@ -88,16 +82,14 @@ struct ShardWriter {
       (Attribute.provenance, provenance.joined(separator: "\n")),
     ]
     let numbers = [
-      (Attribute.version, ShardFormat.version), (Attribute.sequenceCount, content.pairCount),
+      (Attribute.version, ShardFormat.version), (Attribute.sequenceCount, content.itemCount),
       (Attribute.vocabularySize, tokenizer.vocabularySize),
-      (ShardFormat.tokenCount(.source), content.source.tokens.count),
-      (ShardFormat.tokenCount(.target), content.target.tokens.count),
+      (ShardFormat.tokenCount("source"), content.source.tokens.count),
+      (ShardFormat.tokenCount("target"), content.target.tokens.count),
     ]
     for (name, text) in texts { try file.setAttribute(name, to: .text(text)) }
     for (name, number) in numbers { try file.setAttribute(name, to: .signed(Int64(number))) }
-    for (side, sequences) in [
-      (ShardFormat.Side.source, content.source), (.target, content.target),
-    ] {
+    for (side, sequences) in zip(DatasetKind.pairs.streams, content.streams) {
       let path = ShardFormat.tokens(side)
       if isNarrow {
         try file.write(sequences.tokens.map { UInt16($0) }, to: path, storage: .compressed)
@@ -107,106 +99,8 @@ struct ShardWriter {
       try file.write(
         sequences.offsets.map { UInt64($0) }, to: ShardFormat.offsets(side), storage: .compressed)
     }
-    try file.writeTexts(preview.map(\.source), to: ShardFormat.preview(.source))
-    try file.writeTexts(preview.map(\.target), to: ShardFormat.preview(.target))
+    try file.writeTexts(preview.map(\.source), to: ShardFormat.preview("source"))
+    try file.writeTexts(preview.map(\.target), to: ShardFormat.preview("target"))
     return try file.closeAndReturnImage()
-  }
-}
-
-/// An open shard that is, byte for byte, the one its dataset's description names.
-struct ShardReader: ~Copyable {
-  private let file: StoredFile
-  private let path: String
-  private let entry: DatasetManifest.ShardEntry
-  private let vocabularySize: Int
-
-  /// Throws: `Failure`: .missingInput when the file is missing, .badData when it is not the one
-  /// that was prepared.
-  init(
-    path: String, entry: DatasetManifest.ShardEntry, split: Split,
-    tokenizer: DatasetManifest.TokenizerEntry
-  ) throws(Failure) {
-    let opened = try OpenFile(readingRegular: path)
-    let byteCount = try opened.byteCount()
-    guard byteCount == entry.byteCount else {
-      throw Failure(
-        .badData,
-        "\(path): expected \(entry.byteCount) bytes, found \(byteCount); copy the dataset again")
-    }
-    // A flipped bit reads as another number: nothing is used before the digest fits.
-    let digest = Digest(of: try opened.read(byteCount: byteCount, at: 0))
-    guard "\(digest)" == entry.digest else {
-      throw Failure(
-        .badData,
-        "\(path): expected the shard with XXH3 \(entry.digest), found \(digest); it was"
-          + " changed or damaged, prepare the data again")
-    }
-    let file = try StoredFile(sharing: opened, digest: digest)
-    typealias Attribute = ShardFormat.Attribute
-    for (name, text) in [
-      (Attribute.format, ShardFormat.name), (Attribute.split, split.rawValue),
-      (Attribute.tokenizerDigest, tokenizer.digest),
-    ] {
-      let found = try file.textAttribute(name)
-      guard found == text else { throw Self.mismatch(path, name, text, found) }
-    }
-    for (name, number) in [
-      (Attribute.version, ShardFormat.version), (Attribute.sequenceCount, entry.pairs),
-      (Attribute.vocabularySize, tokenizer.vocabularySize),
-      (ShardFormat.tokenCount(.source), entry.sourceTokens),
-      (ShardFormat.tokenCount(.target), entry.targetTokens),
-    ] {
-      let found = try file.integerAttribute(name)
-      guard found == number else {
-        throw Self.mismatch(path, name, "\(number)", "\(found)")
-      }
-    }
-    self.file = file
-    self.path = path
-    self.entry = entry
-    vocabularySize = tokenizer.vocabularySize
-  }
-
-  /// Where the sequences of a side begin and end.
-  ///
-  /// Throws: `Failure` (.badData) unless they are in order and span the tokens.
-  func offsets(_ side: ShardFormat.Side) throws(Failure) -> [Int] {
-    let name = ShardFormat.offsets(side)
-    let stored = try file.read(name, as: UInt64.self)
-    let tokenCount = side == .source ? entry.sourceTokens : entry.targetTokens
-    guard stored.count == entry.pairs + 1, stored.first == 0, stored.last == UInt64(tokenCount),
-      zip(stored, stored.dropFirst()).allSatisfy({ $0 < $1 })
-    else {
-      throw Failure(
-        .badData,
-        "\(path): \(name): expected \(entry.pairs + 1) rising offsets from 0 to \(tokenCount),"
-          + " found others; prepare the data again")
-    }
-    return stored.map { Int($0) }
-  }
-
-  /// The token ids of a side, read chunk by chunk.
-  ///
-  /// Throws: `Failure` (.badData) when there are too few, or one is outside of the vocabulary.
-  func sequences(_ side: ShardFormat.Side) throws(Failure) -> PackedSequences {
-    let offsets = try offsets(side)
-    let name = ShardFormat.tokens(side)
-    let dataset = try file.dataset(name)
-    guard dataset.count == offsets[entry.pairs] else {
-      throw Self.mismatch(path, name, "\(offsets[entry.pairs]) tokens", "\(dataset.count)")
-    }
-    let tokens = try dataset.read(as: Int32.self)
-    for (index, token) in tokens.enumerated() where !(0..<Int32(vocabularySize)).contains(token) {
-      throw Self.mismatch(
-        path, "\(name)[\(index)]", "a token of a vocabulary of \(vocabularySize)", "\(token)")
-    }
-    return PackedSequences(tokens: tokens, offsets: offsets)
-  }
-
-  private static func mismatch(
-    _ path: String, _ name: String, _ expected: String, _ found: String
-  ) -> Failure {
-    Failure(
-      .badData, "\(path): \(name): expected \(expected), found \(found); prepare the data again")
   }
 }

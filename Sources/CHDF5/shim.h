@@ -40,6 +40,8 @@ static inline haddr_t lockstep_no_address(void) { return HADDR_UNDEF; }
 // A file that is reached through a descriptor somebody else has opened.
 typedef struct {
   H5FD_t base;
+  // What libhdf5 sees of it: from this byte on so many.
+  haddr_t first_byte;
   haddr_t byte_count;
   haddr_t end_of_allocation;
   int descriptor;

@@ -90,6 +90,9 @@ extension Checkpoint {
 
   /// Only an average may be replaced by an average.
   private static func requireReplaceable(_ path: String) throws(Failure) {
+    if let link = FileSystem.deadLink(on: path) {
+      throw Failure(.cannotCreate, "\(path): cannot be made (\(link)); choose another --out")
+    }
     guard FileSystem.exists(path) else { return }
     guard !FileSystem.isMountPoint(path) else {
       throw Failure(

@@ -67,7 +67,7 @@ package final class Checkpoint {
     case .checkpoint(let folder): return try Checkpoint(folder: folder)
     case .run(let folder):
       guard let newest = try CheckpointStore(folder: folder).newestVerified(report: report) else {
-        throw Failure(.missingInput, "\(folder): holds no checkpoint yet")
+        throw CheckpointStore.empty(folder)
       }
       return newest
     }
@@ -82,12 +82,13 @@ package final class Checkpoint {
 
     init(_ path: String) throws(Failure) {
       guard FileSystem.exists(path) else {
-        throw Failure(.missingInput, "\(path): no such checkpoint, run directory or file")
+        throw FileSystem.absence(of: path, "no such checkpoint, run directory or file")
       }
       let folder = path.hasSuffix("/") && path.count > 1 ? String(path.dropLast()) : path
-      if FileSystem.exists(folder + "/" + Format.dataFile) {
+      let places = [Format.dataFile, "checkpoints"].map { folder + "/" + $0 }
+      if FileSystem.exists(places[0]) {
         self = .checkpoint(folder)
-      } else if FileSystem.exists(folder + "/checkpoints") {
+      } else if FileSystem.exists(places[1]) {
         self = .run(try CheckpointStore.folder(ofRun: folder))
       } else if path.hasSuffix("/" + Format.dataFile) || path == Format.dataFile {
         let parent = path.dropLast(Format.dataFile.count)
@@ -95,7 +96,8 @@ package final class Checkpoint {
       } else {
         throw Failure(
           .badData,
-          "\(path): is neither a checkpoint folder, nor a \(Format.dataFile), nor a run directory")
+          "\(path): is neither a checkpoint folder, nor a \(Format.dataFile), nor a run directory"
+            + (places.lazy.compactMap(FileSystem.deadLink).first.map { " (\($0))" } ?? ""))
       }
     }
   }

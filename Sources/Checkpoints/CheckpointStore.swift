@@ -223,6 +223,7 @@ package final class CheckpointStore: Sendable {
 
   /// Opens the newest checkpoint that verifies; nil when the run has none at all.
   ///
+  /// A lone one that has not the name of a step is refused like one that does not verify.
   /// Reports one line for each newer one that does not verify or was saved by a launch that a later
   /// one has overtaken.
   /// Throws: `Failure` when there are checkpoints and none verifies (.inputOutput when the disk
@@ -248,7 +249,10 @@ package final class CheckpointStore: Sendable {
         problems.append(error)
       }
     }
-    guard let newest = problems.first else { return nil }
+    guard let newest = problems.first else {
+      if let misnamed = try misnamed() { throw misnamed }
+      return nil
+    }
     // A disk may answer the next time, so nobody is told to give the checkpoints up.
     if let unreadable = problems.first(where: { $0.exitCode == .inputOutput }) {
       throw Failure(
@@ -267,6 +271,7 @@ package final class CheckpointStore: Sendable {
   /// Throws: `Failure` (.missingInput when there are fewer, .badData when one does not verify).
   package func newest(_ count: Int) throws(Failure) -> [Checkpoint] {
     let generations = try Generation.preferred(in: folder)
+    if generations.isEmpty, let misnamed = try misnamed() { throw misnamed }
     guard generations.count >= count else {
       throw Failure(
         .missingInput,
@@ -276,6 +281,24 @@ package final class CheckpointStore: Sendable {
     return try generations.prefix(count).reversed().map { generation throws(Failure) in
       try open(generation)
     }
+  }
+
+  static func empty(_ folder: String) -> Failure {
+    Failure(.missingInput, "\(folder): holds no checkpoint yet")
+  }
+
+  /// What to say of a folder without the checkpoint of any step in which there is one all the same,
+  /// e.g. a copy named `best`; nil where there is none.
+  ///
+  /// Throws: as `highestIncarnation`.
+  func misnamed() throws(Failure) -> Failure? {
+    guard let (name, step) = try Generation.misnamed(in: folder) else { return nil }
+    let wanted = step.map(Generation.name(ofStep:)) ?? "the name of its step"
+    return Failure(
+      .badData,
+      "\(folder): holds no checkpoint under the name of a step, but \(escaped(name)); rename that"
+        + " to \(wanted) to go on from it, name its own folder to read it, or move it away to start"
+        + " from the beginning")
   }
 
   private func open(_ generation: Generation) throws(Failure) -> Checkpoint {

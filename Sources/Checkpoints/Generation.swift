@@ -55,6 +55,24 @@ struct Generation {
     return found.sorted { $0.step > $1.step }
   }
 
+  /// A checkpoint under a name that no step has, and its step as far as its manifest tells it; nil
+  /// when there is none.
+  ///
+  /// Throws: as `all`.
+  static func misnamed(in folder: String) throws(Failure) -> (name: String, step: Int?)? {
+    if FileSystem.isAbsent(folder) { return nil }
+    let named = Set(try all(in: folder).map(\.path))
+    for name in (try? FileSystem.names(in: folder)) ?? [] {
+      let path = folder + "/" + name
+      guard !name.hasPrefix("."), !named.contains(path),
+        FileSystem.exists(path + "/" + Format.dataFile),
+        FileSystem.exists(path + "/" + Format.manifestFile)
+      else { continue }
+      return (name, try readableManifest(path + "/" + Format.manifestFile)?.step)
+    }
+    return nil
+  }
+
   /// Those in a folder in the order in which a reader tries them.
   ///
   /// Throws: as `all`.

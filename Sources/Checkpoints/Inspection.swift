@@ -146,7 +146,7 @@ package struct Inspection: Codable, Sendable {
     case .run(let found):
       let store = CheckpointStore(folder: found)
       guard let newest = try store.steps.last else {
-        throw Failure(.missingInput, "\(found): holds no checkpoint yet")
+        throw try store.misnamed() ?? CheckpointStore.empty(found)
       }
       folder = store.path(ofStep: newest)
     }

@@ -70,6 +70,28 @@ package enum FileSystem {
     }
   }
 
+  /// Writes every byte to a terminal, pipe or file, through short writes and interruptions. An end
+  /// that somebody has made one that does not wait is waited for.
+  ///
+  /// Returns: false, with `errno`, when not everything could be written.
+  package static func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
+    var done = 0
+    while done < bytes.count {
+      let count = bytes[done...].withUnsafeBytes {
+        write(descriptor, $0.baseAddress, $0.count)
+      }
+      if count > 0 {
+        done += count
+      } else if errno == EAGAIN {
+        var room = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        poll(&room, 1, -1)
+      } else if errno != EINTR {
+        return false
+      }
+    }
+    return true
+  }
+
   /// Size of a file in bytes.
   ///
   /// Throws: `Failure` (.missingInput).
@@ -228,7 +250,7 @@ package enum FileSystem {
     }
     let code = errno
     if code == EEXIST, kind(of: path, followsLinks: true) == .folder { return }
-    throw Failure(.cannotCreate, "\(path): cannot create the folder (\(reason(code)))")
+    throw Failure(.cannotCreate, "\(path): cannot create the folder (\(reason(code, path)))")
   }
 
   /// Creates a folder that must not exist, in one that does.
@@ -236,7 +258,7 @@ package enum FileSystem {
   /// Throws: `Failure` (.cannotCreate).
   package static func createNewFolder(_ path: String) throws(Failure) {
     guard mkdir(path, 0o777) == 0 else {
-      throw Failure(.cannotCreate, "\(path): cannot create the folder (\(reason(errno)))")
+      throw Failure(.cannotCreate, "\(path): cannot create the folder (\(reason(errno, path)))")
     }
   }
 
@@ -273,8 +295,18 @@ package enum FileSystem {
 
   /// The text of the current `errno` behind a verb and a path.
   package static func failure(_ code: ExitCode, _ verb: String, _ path: String) -> Failure {
-    Failure(code, "\(path): cannot \(verb) (\(reason(errno)))")
+    Failure(code, "\(path): cannot \(verb) (\(reason(errno, path)))")
   }
 
-  private static func reason(_ code: Int32) -> String { String(cString: strerror(code)) }
+  /// What a person named and is not there, in words, and the link that leads nowhere if that is
+  /// why.
+  package static func absence(of path: String, _ words: String) -> Failure {
+    Failure(.missingInput, "\(path): \(words)" + (deadLink(on: path).map { " (\($0))" } ?? ""))
+  }
+
+  /// Whoever sees a link would not believe that nothing of its name is there, or that it exists.
+  private static func reason(_ code: Int32, _ path: String) -> String {
+    let isLinks = code == ENOENT || code == EEXIST || code == ELOOP
+    return (isLinks ? deadLink(on: path) : nil) ?? String(cString: strerror(code))
+  }
 }

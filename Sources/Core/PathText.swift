@@ -39,6 +39,29 @@ extension FileSystem {
     return exists(absolute) ? absolute : path
   }
 
+  /// The first link on the way along a path that leads to nothing, in words; nil where there is
+  /// none.
+  package static func deadLink(on path: String) -> String? {
+    var places = [withoutTrailingSlashes(path)]
+    while let last = places.last, case let outer = parent(of: last), outer != last, outer != "." {
+      places.append(outer)
+    }
+    for place in places.reversed() where kind(of: place) == .link {
+      var status = stat()
+      guard stat(place, &status) != 0, errno == ENOENT || errno == ELOOP else { continue }
+      let target = try? FileManager.default.destinationOfSymbolicLink(atPath: place)
+      return "\(place) is a link to \(target ?? "something") that leads nowhere"
+    }
+    return nil
+  }
+
+  /// The folder that the file system of a path is mounted on.
+  package static func mountPoint(of path: String) -> String {
+    var place = absolute(path)
+    while place != "/", place != ".", !isMountPoint(place) { place = parent(of: place) }
+    return place
+  }
+
   /// Whether something is mounted on a folder, so that nothing can be moved into its place.
   package static func isMountPoint(_ folder: String) -> Bool {
     guard let own = mount(of: folder), let outer = mount(of: folder + "/..") else { return false }

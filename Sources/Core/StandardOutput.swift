@@ -5,21 +5,8 @@ import Foundation
 package enum StandardOutput {
   /// Throws: `Failure(.inputOutput)` when not everything could be written.
   package static func write(_ bytes: some Sequence<UInt8>) throws(Failure) {
-    let bytes = Array(bytes)
-    var done = 0
-    while done < bytes.count {
-      let count = bytes[done...].withUnsafeBytes {
-        Foundation.write(STDOUT_FILENO, $0.baseAddress, $0.count)
-      }
-      if count > 0 {
-        done += count
-      } else if errno == EAGAIN {
-        // Somebody has made the other end one that does not wait.
-        var descriptor = pollfd(fd: STDOUT_FILENO, events: Int16(POLLOUT), revents: 0)
-        poll(&descriptor, 1, -1)
-      } else if errno != EINTR {
-        throw FileSystem.failure(.inputOutput, "write", "standard output")
-      }
+    guard FileSystem.writeAll(Array(bytes), to: STDOUT_FILENO) else {
+      throw FileSystem.failure(.inputOutput, "write", "standard output")
     }
   }
 

@@ -85,9 +85,13 @@ package struct Dataset: ~Copyable, Sendable {
     let count = shape.reduce(1, *)
     guard type.byteCount > 0, count > 0 else { return }
     let stored = Library.value(H5Dget_storage_size(dataset))
-    // Deflate shrinks to 1/1032 at best.
+    // Deflate shrinks to 1/1032 at best; what was never written takes no room at all.
     let limit = stored.multipliedReportingOverflow(by: 1100)
-    guard limit.overflow || UInt64(count * type.byteCount) <= limit.partialValue else {
+    guard
+      limit.overflow
+        || UInt64(count * type.byteCount)
+          <= max(limit.partialValue, UInt64(Structure.sparseByteLimit))
+    else {
       throw Failure(
         .badData,
         "\(place.description): has \(stored) bytes stored, far too few for shape \(shape)")

@@ -118,9 +118,9 @@ extension MPICommunicator {
 
   /// Writing to memory that does not fit ends a process with SIGBUS, so it is counted before.
   private func checkRoom(for byteCount: Int, _ purpose: String) throws(Failure) {
-    let directory = Self.windowDirectory
+    let place = FileSystem.mountPoint(of: Self.windowDirectory)
     // One rank looks, so that all see the same; nothing, where it cannot look.
-    var free = Int64(Self.freeByteCount(of: directory) ?? -1)
+    var free = Int64(Self.freeByteCount(of: Self.windowDirectory) ?? -1)
     try check(MPI_Bcast(&free, 1, lockstep_mpi_int64(), 0, node), "MPI_Bcast of free space")
     guard free >= 0 else { return }
     let first = firstFreeByteCount ?? Int(free)
@@ -130,10 +130,10 @@ extension MPICommunicator {
     guard byteCount + Self.windowOverhead <= available else {
       throw Failure(
         .cannotCreate,
-        "\(directory) on \(hostName): \(purpose) needs \(Self.mebibytes(byteCount)) of memory "
+        "\(place) on \(hostName): \(purpose) needs \(Self.mebibytes(byteCount)) of memory "
           + "shared by the \(nodeRanks.count) ranks of the node, and "
-          + "\(Self.mebibytes(max(0, available))) are free; mount a larger \(directory), or do "
-          + "without shared memory by parallel.exchange=messages")
+          + "\(Self.mebibytes(max(0, available))) are free; make room there or mount a larger "
+          + "one, or do without shared memory by parallel.exchange=messages")
     }
   }
 
@@ -149,8 +149,8 @@ extension MPICommunicator {
     let code = MPI_Win_allocate_shared(byteCount, 1, information, node, &base, &window)
     try check(
       code,
-      "MPI_Win_allocate_shared of \(Self.mebibytes(total)) in \(Self.windowDirectory) "
-        + "for \(purpose)")
+      "MPI_Win_allocate_shared of \(Self.mebibytes(total)) in "
+        + "\(FileSystem.mountPoint(of: Self.windowDirectory)) for \(purpose)")
     try check(
       MPI_Win_set_errhandler(window, lockstep_mpi_errors_return()), "MPI_Win_set_errhandler")
     try check(MPI_Info_free(&information), "MPI_Info_free")
@@ -175,7 +175,9 @@ extension MPICommunicator {
     return Vector(base: base.bindMemory(to: Float.self, capacity: count), count: count)
   }
 
-  /// Where OpenMPI's `osc sm` puts windows, unless a file of parameters says otherwise.
+  /// Where OpenMPI's `osc sm` puts windows, unless a file of parameters says otherwise. A
+  /// supervisor gives each job a folder of its own and removes it: people are told what that is
+  /// mounted on.
   private static var windowDirectory: String {
     ProcessInfo.processInfo.environment["OMPI_MCA_osc_sm_backing_directory"] ?? "/dev/shm"
   }

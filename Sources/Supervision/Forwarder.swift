@@ -27,7 +27,7 @@ package final class Forwarder: Sendable {
           state.isWriting = !state.bytes.isEmpty
           return state.bytes
         }
-        let isOpen = Self.write(piece, to: descriptor)
+        let isOpen = FileSystem.writeAll(piece, to: descriptor)
         state.withLock { state in
           state.isWriting = false
           state.isClosed = !isOpen
@@ -54,23 +54,5 @@ package final class Forwarder: Sendable {
   package func flush() {
     let watch = Stopwatch()
     while watch.seconds < 2, state.withLock({ $0.isWriting || !$0.bytes.isEmpty }) { usleep(1000) }
-  }
-
-  /// False when nobody can ever read.
-  private static func write(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
-    var done = 0
-    while done < bytes.count {
-      let count = bytes[done...].withUnsafeBytes {
-        Foundation.write(descriptor, $0.baseAddress, $0.count)
-      }
-      if count > 0 {
-        done += count
-      } else if errno == EAGAIN {
-        usleep(10_000)
-      } else if errno != EINTR {
-        return false
-      }
-    }
-    return true
   }
 }

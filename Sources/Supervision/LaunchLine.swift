@@ -194,6 +194,42 @@ extension LaunchLine.Job {
     return own
   }
 
+  /// What the launcher's own files may take: OpenMPI 4 takes 8 MiB and a little, at once.
+  private var launcherByteCount: Int { launcher.kind == .mpirun ? 12 << 20 : 64 << 10 }
+
+  /// Makes the folders, for this user alone.
+  ///
+  /// Throws: `Failure` (.cannotCreate).
+  package func makeFolders() throws(Failure) {
+    for folder in folders where mkdir(folder, 0o700) != 0 {
+      let failed = FileSystem.failure(
+        .cannotCreate, "hold a folder for temporary files", FileSystem.parent(of: folder))
+      throw folder == temporaryFolder
+        ? Failure(failed.exitCode, failed.message + "; name another place by TMPDIR") : failed
+    }
+  }
+
+  /// Makes sure that the launcher has room for its files: without, its ranks wait for ever or end
+  /// with words of its own.
+  ///
+  /// Throws: `Failure` (.inputOutput, .cannotCreate).
+  package func requireRoom() throws(Failure) {
+    let path = temporaryFolder + "/room"
+    let file = try OpenFile(creating: path)
+    defer { unlink(path) }
+    do throws(Failure) {
+      try file.reserve(byteCount: launcherByteCount)
+    } catch {
+      let reason = String(cString: strerror(errno))
+      throw Failure(
+        error.exitCode,
+        "\(FileSystem.parent(of: temporaryFolder)): has no room for the"
+          + " \(launcherByteCount >> 10) KiB of temporary files that"
+          + " \(FileSystem.name(of: launcher.path)) needs (\(reason)); make room there or name"
+          + " another place by TMPDIR")
+    }
+  }
+
   package var passed: PassedEnvironment {
     PassedEnvironment(environment, named: passedNames)
   }

@@ -72,11 +72,8 @@ package final class SupervisorShell {
       try RunDirectory.requireNobodyTrains(in: paths)
       launcherLog = try paths.open(paths.launcherLog, for: .appending)
       events = try EventLog(paths, incarnation: try RunDirectory.lastIncarnation(of: paths))
-      for folder in line.folders {
-        guard mkdir(folder, 0o700) == 0 else {
-          throw FileSystem.failure(.cannotCreate, "create the folder", folder)
-        }
-      }
+      try line.makeFolders()
+      try line.requireRoom()
       try lease.keepAlive()
       lifeline = try Self.startLifeline(line, job: lease.job)
     } catch {
@@ -189,6 +186,7 @@ extension SupervisorShell {
     notices = []
     removeTemporaryFiles()
     do throws(Failure) {
+      try line.requireRoom()
       let incarnation = try RunDirectory.takeIncarnation(paths)
       lease.set(incarnation: incarnation)
       events = try EventLog(paths, incarnation: incarnation)

@@ -10,7 +10,7 @@ enum ConfigurationFile {
   /// Throws: `Failure` (.missingInput, .inputOutput).
   static func bytes(of path: String) throws(Failure) -> [UInt8] {
     guard FileSystem.exists(path) else {
-      throw Failure(.missingInput, "\(path): no such configuration file")
+      throw FileSystem.absence(of: path, "no such configuration file")
     }
     if let known = ofPipes.withLock({ $0[path] }) { return known }
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)

@@ -31,6 +31,9 @@ struct AverageCommand: ParsableCommand {
   func run() throws {
     try requireCPU()
     guard FileSystem.exists(runDirectory + "/checkpoints") else {
+      if let link = FileSystem.deadLink(on: runDirectory + "/checkpoints") {
+        throw Failure(.missingInput, "\(runDirectory): is no run directory (\(link))")
+      }
       throw Failure(
         .missingInput, "\(runDirectory): is no run directory (it has no checkpoints in it)")
     }

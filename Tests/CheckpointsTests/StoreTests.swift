@@ -33,6 +33,39 @@ import Testing
     }
   }
 
+  /// A copy that somebody keeps is no checkpoint of the run; but if it is all there is, to begin
+  /// again without a word would throw it away.
+  @Test(arguments: ["best", "step-12"]) func aLoneCheckpointOfAnotherNameIsNamed(
+    name: String
+  ) throws {
+    try withTemporaryFolder { folder in
+      let place = folder + "/run/checkpoints"
+      let store = CheckpointStore(folder: place)
+      let saved = try store.save(tinyHeader(step: 12), layout: tinyLayout(), from: KnownState())
+      try FileManager.default.copyItem(atPath: saved.path, toPath: "\(place)/\(name)")
+      #expect(try store.newestVerified { _ in }?.path == saved.path)
+      try FileSystem.remove(saved.path)
+      let found = [
+        failure { _ = try store.newestVerified { _ in } },
+        failure { _ = try store.newest(1) },
+        failure { _ = try Checkpoint.open(folder + "/run") },
+        failure { _ = try Inspection(of: folder + "/run") },
+        failure { _ = try Comparison(of: folder + "/run", and: saved.path) },
+      ]
+      for found in found {
+        #expect(found?.exitCode == .badData)
+        let words = "but \(name); rename that to step-000000012 to go on from it"
+        #expect(found?.message.contains(words) == true, "\(found?.message ?? "none")")
+      }
+      #expect(try Checkpoint.open("\(place)/\(name)").header.step == 12)
+      try FileManager.default.moveItem(atPath: "\(place)/\(name)", toPath: saved.path)
+      #expect(try store.newestVerified { _ in }?.path == saved.path)
+      // What a writer has begun and nobody has finished is none.
+      try FileManager.default.moveItem(atPath: saved.path, toPath: place + "/.tmp-step-12")
+      #expect(try store.newestVerified { _ in } == nil)
+    }
+  }
+
   @Test func tensorsAcrossPiecesComeBackBitByBit() throws {
     try withTemporaryFolder { folder in
       var layout = ParameterLayout()

@@ -29,6 +29,81 @@ import Testing
     }
   }
 
+  /// Whatever cannot be reached through a link is explained by it; all else as the system says it.
+  @Test func aLinkThatLeadsNowhereIsNamed() throws {
+    try withTemporaryFolder { folder in
+      let (lost, around) = (folder + "/lost", folder + "/around")
+      #expect(symlink("gone/deep", lost) == 0 && symlink("around", around) == 0)
+      #expect(symlink(folder, folder + "/alive") == 0)
+      let words = "\(lost) is a link to gone/deep that leads nowhere"
+      for path in [lost, lost + "/", lost + "/a/b", folder + "/alive/lost/a"] {
+        let place = path.contains("alive") ? folder + "/alive/lost" : lost
+        let named = words.replacing(lost, with: place)
+        #expect(FileSystem.deadLink(on: path) == named)
+        let failures = [
+          failure { () throws(Failure) in try FileSystem.createFolder(path) },
+          failure { () throws(Failure) in _ = try OpenFile(reading: path) },
+          failure { () throws(Failure) in _ = try FileSystem.byteCount(of: path) },
+          failure { () throws(Failure) in _ = try FileSystem.names(in: path) },
+          failure { () throws(Failure) in try FileSystem.writeAtomically([], to: path + "/x") },
+          FileSystem.absence(of: path, "no such thing"),
+        ]
+        for failure in failures {
+          #expect(failure?.message.contains("(\(named))") == true, "\(failure?.message ?? "none")")
+        }
+      }
+      #expect(FileSystem.deadLink(on: around)?.contains("is a link to around that") == true)
+      for path in [folder, folder + "/alive", folder + "/none", folder + "/alive/none/a", "/"] {
+        #expect(FileSystem.deadLink(on: path) == nil)
+        #expect(FileSystem.absence(of: path, "no such thing").message == path + ": no such thing")
+      }
+    }
+  }
+
+  private func failure(_ body: () throws(Failure) -> Void) -> Failure? {
+    do throws(Failure) {
+      try body()
+      return nil
+    } catch {
+      return error
+    }
+  }
+
+  @Test func aPathLiesInWhatIsMounted() throws {
+    #expect(FileSystem.mountPoint(of: "/proc/self/fd") == "/proc")
+    #expect(FileSystem.mountPoint(of: "/proc") == "/proc")
+    #expect(FileSystem.mountPoint(of: "/proc/gone/long/ago") == "/proc")
+    #expect(FileSystem.mountPoint(of: "/") == "/")
+  }
+
+  /// A pipe that somebody has made one that does not wait is waited for; one without a reader is an
+  /// error.
+  @Test func everythingIsWrittenToAPipeThatDoesNotWait() throws {
+    signal(SIGPIPE, SIG_IGN)
+    let pipe = Pipe()
+    let (input, output) = (
+      pipe.fileHandleForReading.fileDescriptor, pipe.fileHandleForWriting.fileDescriptor
+    )
+    #expect(fcntl(output, F_SETFL, O_NONBLOCK) == 0)
+    let bytes = (0..<1_000_000).map { UInt8(truncatingIfNeeded: $0 / 7) }
+    let written = DispatchSemaphore(value: 0)
+    Thread.detachNewThread {
+      #expect(FileSystem.writeAll(bytes, to: output))
+      written.signal()
+    }
+    var found: [UInt8] = []
+    var block = [UInt8](repeating: 0, count: 10_000)
+    while found.count < bytes.count {
+      let count = read(input, &block, block.count)
+      guard count > 0 else { break }
+      found += block[..<count]
+    }
+    #expect(found == bytes)
+    written.wait()
+    try pipe.fileHandleForReading.close()
+    #expect(!FileSystem.writeAll([1], to: output) && errno == EPIPE)
+  }
+
   @Test func readingChecksSizeAndEnd() throws {
     try withTemporaryFolder { folder in
       let path = folder + "/bytes"

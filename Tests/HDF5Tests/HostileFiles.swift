@@ -166,11 +166,21 @@ enum HostileFiles {
           rawChunk: [UInt8](repeating: 1, count: 1000))
       }, refusal: "more than 131072 chunks"),
     Idea(
-      name: "chunks that are not rows",
+      name: "a band of tiles larger than memory",
+      make: { file, _ in
+        // A byte a chunk, in a file that is large enough for all of them.
+        try dataset(
+          file, [1 << 14, 1 << 15], lockstep_std_u8(), chunk: [1 << 14, 1 << 10],
+          rawChunk: [UInt8](repeating: 1, count: 9 << 20)
+        ) { H5Pset_deflate($0, 9) }
+      }, refusal: "512 MiB of which would have to be in memory"),
+    Idea(
+      name: "tiles that were never written, far more than the file",
       make: { file, _ in
         try dataset(
-          file, [4, 4], lockstep_std_u8(), chunk: [2, 2], rawChunk: [UInt8](repeating: 1, count: 4))
-      }, refusal: "not runs of rows"),
+          file, [1 << 14, 1 << 14], lockstep_std_u8(), chunk: [16, 1 << 14],
+          rawChunk: [UInt8](repeating: 1, count: 1 << 18))
+      }, refusal: "unpacks to more than is read"),
     Idea(
       name: "compact layout",
       make: { file, _ in
@@ -296,6 +306,10 @@ enum HostileFiles {
       name: "names that drive a terminal",
       make: { file, _ in try group(file, "/\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{202e}") },
       refusal: nil),
-    Idea(name: "user block", make: { file, _ in try group(file, "/a") }, refusal: "first bytes"),
+    Idea(name: "user block", make: { file, _ in try group(file, "/a") }, refusal: nil),
+    Idea(
+      name: "a signature that stands nowhere a reader looks",
+      make: { file, _ in try group(file, "/a") },
+      patch: { [UInt8](repeating: 0, count: 513) + $0 }, refusal: "first bytes"),
   ]
 }

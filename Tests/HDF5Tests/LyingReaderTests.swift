@@ -65,6 +65,52 @@ import Testing
     }
   }
 
+  @Test func chunksThatCannotBeAreDefects() throws {
+    try withTemporaryFolder { folder in
+      let file = folder + "/file.h5"
+      try FileSystem.writeAtomically(Self.signature + [UInt8](repeating: 0, count: 92), to: file)
+      func chunks(
+        _ shape: String, _ chunk: String, _ places: String, _ fill: String = ""
+      ) -> String {
+        let chunks = #"{"shape":\#(chunk),"filters":[],"places":\#(places)}"#
+        return #""shape":\#(shape),"type":"uint8","chunks":\#(chunks)\#(fill)"#
+      }
+      let fill = #","fill":[7]"#
+      let lies: [(dataset: String, words: String)] = [
+        (chunks("[2,2]", "[1,2]", "[8,2,0,10,2,0]"), "/0 4"),
+        (chunks("[2,2]", "[1,2]", "[8,2,0,0,0,0]", fill), "/1 4"),
+        (chunks("[2,2]", "[1,2]", "[8,2,0,0,0,0]"), "far too few"),
+        (chunks("[2,2]", "[1,2]", "[8,2,0,0,0,0]", #","fill":[7,7]"#), "of another type"),
+        (chunks("[2,2]", "[1,2]", "[8,2,0,0,0,0]", #","fill":[]"#), "of another type"),
+        (chunks("[2,2]", "[1,2]", "[8,2,0,0,2,0]", fill), "far too few"),
+        (chunks("[2,2]", "[1,2]", "[8,2,0,99,2,0]"), "far too few"),
+        (chunks("[2,2]", "[1,2]", "[8,2,0,9223372036854775807,2,0]"), "far too few"),
+        (chunks("[2,2]", "[1,2]", "[8,2,0,8,95,0]"), "far too few"),
+        (chunks("[2,2]", "[1,2]", "[8,2,0,8,-2,0]"), "far too few"),
+        (chunks("[2,2]", "[1,2]", "[8,2,0,8,2,-1]"), "far too few"),
+        (chunks("[2,2]", "[1,2]", "[8,90,0,8,90,0]"), "shares its bytes"),
+        (chunks("[2,2]", "[1,2]", "[8,2,0]"), "another number of chunks"),
+        (chunks("[2,2]", "[1,2,1]", "[8,2,0,10,2,0]"), "impossible size"),
+        (chunks("[2,2]", "[]", "[]"), "impossible size"),
+        (chunks("[]", "[]", "[8,1,0]"), "impossible size"),
+        (chunks("[2,2]", "[0,2]", "[8,2,0,10,2,0]"), "impossible size"),
+        (chunks("[2,2]", "[-1,2]", "[8,2,0,10,2,0]"), "impossible size"),
+        (chunks("[2,2]", "[4611686018427387904,4]", "[8,2,0]"), "impossible size"),
+        (chunks("[2,2]", "[1,134217728]", "[8,2,0,10,2,0]"), "impossible size"),
+        (chunks("[1073741824,2]", "[1,2]", "[]"), "another number of chunks"),
+        (#""shape":[4],"type":"uint8","fill":[7]"#, " 4"),
+        (#""shape":[1073741824],"type":"uint8","fill":[7]"#, "far too few"),
+        (#""shape":[4],"type":"uint8","offset":-8,"fill":[7]"#, "far too few"),
+      ]
+      let found = try open(file, confined: answer(lies.map(\.dataset)), in: folder)
+      #expect(found.reason == .exit && found.code == 0, "\(found)")
+      try #require(found.lines.count == lies.count)
+      for (lie, line) in zip(lies, found.lines) {
+        #expect(line.contains(lie.words), "\(lie.dataset): \(line)")
+      }
+    }
+  }
+
   @Test func aProcessThatNeverStopsTalkingIsNotListenedToForEver() throws {
     try withTemporaryFolder { folder in
       let file = folder + "/file.h5"

@@ -75,6 +75,9 @@ package struct StagingFolder: Sendable {
   }
 
   private static func checkIsFree(_ path: String) throws(Failure) {
+    if let link = FileSystem.deadLink(on: path) {
+      throw Failure(.cannotCreate, "\(path): cannot be made (\(link)); name another")
+    }
     guard let kind = FileSystem.kind(of: path) else { return }
     guard kind == .folder, try FileSystem.isEmpty(path) else {
       throw Failure(

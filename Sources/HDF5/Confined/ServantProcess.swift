@@ -81,16 +81,8 @@ package enum ServantProcess {
 
   /// Says a servant's answer on standard output and ends its process.
   package static func finish(saying answer: some ContiguousBytes) -> Never {
-    answer.withUnsafeBytes { bytes in
-      var done = 0
-      while done < bytes.count {
-        let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
-        let count = write(STDOUT_FILENO, rest.baseAddress, rest.count)
-        if count < 0, errno == EINTR { continue }
-        guard count > 0 else { _exit(ExitCode.internal.rawValue) }
-        done += count
-      }
-    }
+    let isSaid = answer.withUnsafeBytes { FileSystem.writeAll(Array($0), to: STDOUT_FILENO) }
+    guard isSaid else { _exit(ExitCode.internal.rawValue) }
     // Without cleaning up: a library may be in any state.
     _exit(ExitCode.success.rawValue)
   }

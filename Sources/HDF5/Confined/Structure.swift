@@ -1,7 +1,7 @@
 import Core
 
 /// What a confined process says about an HDF5 file: everything but the numbers in it, and where
-/// those lie.
+/// those lie, counted from the file's signature.
 ///
 /// Whoever receives it believes none of it: `StoredFile` checks every number.
 struct Structure: Codable, Sendable {
@@ -12,6 +12,13 @@ struct Structure: Codable, Sendable {
   static let nameByteLimit = 255
   static let rankLimit = 8
   static let chunkLimit = 1 << 17
+  /// Of one chunk, unpacked, and of one as it is stored.
+  static let chunkByteLimit = 64 << 20
+  static let storedChunkByteLimit = 2 * chunkByteLimit
+  /// Of the chunks that are in memory at once (`ChunkGrid`).
+  static let bandByteLimit = 256 << 20
+  /// What elements may take in any case, however few bytes are stored.
+  static let sparseByteLimit = 64 << 20
   /// Of all texts and names together.
   static let textByteLimit = 16 << 20
   /// How much more text than bytes a file may have.
@@ -24,9 +31,11 @@ struct Structure: Codable, Sendable {
     var kind: Node.Kind
     var shape: [Int] = []
     var type: ElementType?
-    /// Of elements that are one run of bytes.
+    /// Of elements that are one run of bytes: its address.
     var offset: Int?
     var chunks: Chunks?
+    /// The bytes of an element that was never written.
+    var fill: [UInt8]?
     /// Elements of a string dataset.
     var texts: [String]?
     /// Why the elements cannot be read.
@@ -44,14 +53,12 @@ struct Structure: Codable, Sendable {
     var value: AttributeValue
   }
 
-  /// Elements in filtered pieces, each a run of the row-major order.
+  /// Elements in pieces of one shape, which may have gone through filters.
   struct Chunks: Codable, Sendable {
-    /// Elements of a whole piece.
-    var elementCount: Int
-    /// Elements after which a new piece begins in any case: the last piece of a row may be cut.
-    var rowElementCount: Int
+    var shape: [Int]
     var filters: [ChunkFilter]
-    /// Address, stored bytes and mask of skipped filters, piece by piece.
+    /// Address, stored bytes and mask of skipped filters, chunk by chunk in the order of the grid
+    /// (`ChunkGrid`); zeros for one that was never written.
     var places: [Int]
   }
 

@@ -4,7 +4,7 @@ import Core
 /// Describes a file by what is allowed in it; whatever else there is gets a defect that says so.
 ///
 /// Allowed: groups and hard links; plain little-endian numbers of simple shape, contiguous or in
-/// chunks that are runs of rows, deflated, shuffled, checksummed; texts.
+/// chunks, deflated, shuffled, checksummed; texts.
 struct StructureWalk: ~Copyable {
   private let file: File
   private var objects: [Structure.Object] = []
@@ -107,8 +107,10 @@ struct StructureWalk: ~Copyable {
       guard dataset.count > 0 else { return }
       if dataset.storage == .contiguous {
         object.offset = dataset.offset
+        if dataset.offset == nil { object.fill = try fill(of: dataset, object.path) }
       } else {
         object.chunks = try chunks(of: dataset, object.path)
+        object.fill = try fill(of: dataset, object.path)
       }
     }
   }
@@ -120,48 +122,81 @@ struct StructureWalk: ~Copyable {
     let identifier = dataset.handle.id
     let list = try Handle(
       .propertyList, "read the layout", place, .badData, H5Dget_create_plist(identifier))
-    let chunk = try chunkShape(list, rank: dataset.shape.count, place)
+    let shape = try chunkShape(list, rank: dataset.shape.count, place)
     let filters = try filters(list, elementByteCount: dataset.type.byteCount, place)
-    let shape = dataset.shape
-    // The dimension in which chunks follow each other: above it they have one row, below it whole
-    // ones.
-    let split = chunk.firstIndex { $0 > 1 } ?? chunk.count - 1
-    guard chunk[(split + 1)...] == shape[(split + 1)...] else {
-      throw failure(path, "has chunks of \(chunk), which are not runs of rows and are not read")
+    guard let grid = ChunkGrid(shape: dataset.shape, chunk: shape) else {
+      throw failure(path, "has chunks of impossible size")
     }
-    let below = chunk[(split + 1)...].reduce(1, *)
-    let (elementCount, overflow) = chunk[split].multipliedReportingOverflow(by: below)
-    guard !overflow else { throw failure(path, "has chunks of impossible size") }
-    let above = shape[..<split].reduce(1, *)
-    let inRow = (shape[split] - 1) / chunk[split] + 1
-    guard above <= Structure.chunkLimit, inRow <= Structure.chunkLimit,
-      chunkCount + above * inRow <= Structure.chunkLimit
-    else { throw failure(path, "has more than \(Structure.chunkLimit) chunks") }
-    chunkCount += above * inRow
+    guard grid.chunkCount <= Structure.chunkLimit - chunkCount else {
+      throw failure(path, "has more than \(Structure.chunkLimit) chunks")
+    }
+    chunkCount += grid.chunkCount
     var places: [Int] = []
-    places.reserveCapacity(3 * above * inRow)
-    for row in 0..<above {
-      var start = [hsize_t](repeating: 0, count: shape.count)
-      var rest = row
-      for dimension in (0..<split).reversed() {
-        start[dimension] = hsize_t(rest % shape[dimension])
-        rest /= shape[dimension]
-      }
-      for index in 0..<inRow {
-        start[split] = hsize_t(index * chunk[split])
-        var (mask, address, byteCount) = (UInt32(0), haddr_t(0), hsize_t(0))
-        try Library.check(
-          "find a chunk", place, .badData,
-          H5Dget_chunk_info_by_coord(identifier, start, &mask, &address, &byteCount))
-        guard let address = Int(exactly: address), let byteCount = Int(exactly: byteCount) else {
-          throw failure(path, "lacks the chunk at \(start)")
-        }
-        places += [address, byteCount, Int(mask)]
-      }
+    places.reserveCapacity(3 * grid.chunkCount)
+    for number in 0..<grid.chunkCount {
+      places += try self.place(ofChunkAt: grid.start(ofChunk: number), of: dataset, path)
     }
-    return Structure.Chunks(
-      elementCount: elementCount, rowElementCount: shape[split] * below,
-      filters: filters, places: places)
+    return Structure.Chunks(shape: shape, filters: filters, places: places)
+  }
+
+  /// Address, stored bytes and mask of a chunk.
+  ///
+  /// Cost: one look into the index of the chunks. Older versions that tell the address of a chunk
+  /// (`H5Dget_chunk_info_by_coord`) go through all of them for each.
+  private func place(
+    ofChunkAt start: [Int], of dataset: borrowing Dataset, _ path: String
+  ) throws(Failure) -> [Int] {
+    let place = file.place(path)
+    let identifier = dataset.handle.id
+    let start = start.map { hsize_t($0) }
+    var size: hsize_t = 0
+    if H5Dget_chunk_storage_size(identifier, start, &size) < 0 {
+      // Version 1.10 has no number for a chunk that was never written, but an error.
+      var (mask, address) = (UInt32(0), haddr_t(0))
+      try Library.check(
+        "find a chunk", place, .badData,
+        H5Dget_chunk_info_by_coord(identifier, start, &mask, &address, &size))
+      guard address == lockstep_no_address() else {
+        throw failure(path, "has a chunk at \(start) without a size")
+      }
+      size = 0
+    }
+    guard size > 0 else { return [0, 0, 0] }
+    guard size <= hsize_t(Structure.storedChunkByteLimit) else {
+      throw failure(path, "has chunks of impossible size")
+    }
+    var mask: UInt32 = 0
+    let buffer = UnsafeMutableRawPointer.allocate(byteCount: Int(size), alignment: 8)
+    defer { buffer.deallocate() }
+    let found = try DescriptorDriver.places { () throws(Failure) in
+      _ = try Library.check(
+        "find a chunk", place, .badData,
+        H5Dread_chunk(identifier, lockstep_default(), start, &mask, buffer))
+    }
+    guard found.count == 1, found[0].byteCount == Int(size),
+      let address = Int(exactly: found[0].address)
+    else { throw failure(path, "has a chunk at \(start) that is not one run of bytes") }
+    return [address, Int(size), Int(mask)]
+  }
+
+  /// What reads as the elements that were never written; nil where that is not laid down.
+  private func fill(
+    of dataset: borrowing Dataset, _ path: String
+  ) throws(Failure) -> [UInt8]? {
+    let place = file.place(path)
+    let list = try Handle(
+      .propertyList, "read the layout", place, .badData, H5Dget_create_plist(dataset.handle.id))
+    let id = list.id
+    var (definition, time) = (H5D_FILL_VALUE_ERROR, H5D_FILL_TIME_ERROR)
+    try Library.check(
+      "read the fill value", place, .badData, H5Pfill_value_defined(id, &definition))
+    try Library.check("read the fill value", place, .badData, H5Pget_fill_time(id, &time))
+    guard definition != H5D_FILL_VALUE_UNDEFINED, time != H5D_FILL_TIME_NEVER else { return nil }
+    var value = [UInt8](repeating: 0, count: dataset.type.byteCount)
+    let type = dataset.type
+    try Library.check(
+      "read the fill value", place, .badData, H5Pget_fill_value(id, type.identifier, &value))
+    return value
   }
 
   private func chunkShape(

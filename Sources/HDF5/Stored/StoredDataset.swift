@@ -1,5 +1,6 @@
 import Core
 import Foundation
+import Synchronization
 
 /// A dataset of a `StoredFile`: what it holds and how to read it.
 package struct StoredDataset: Sendable {
@@ -11,6 +12,9 @@ package struct StoredDataset: Sendable {
 
   private let object: Structure.Object
   private let file: StoredFile
+  /// nil unless the elements are in chunks.
+  private let grid: ChunkGrid?
+  private let lastBand = LastBand()
 
   package var count: Int { shape.reduce(1, *) }
 
@@ -19,8 +23,9 @@ package struct StoredDataset: Sendable {
     self.file = file
     shape = object.shape
     type = object.type ?? .other("unknown")
-    offset = object.offset
+    offset = object.offset.map { file.base + $0 }
     storage = object.chunks == nil ? .contiguous : .compressed
+    grid = object.chunks.flatMap { ChunkGrid(shape: object.shape, chunk: $0.shape) }
   }
 
   /// Reads the elements of a range of the row-major order into memory the caller owns.
@@ -80,32 +85,67 @@ package struct StoredDataset: Sendable {
       try file.file.read(into: destination, at: offset + range.lowerBound * size)
       return
     }
-    guard let chunks = object.chunks else {
-      throw file.failure(object.path, "has no elements stored")
+    guard let grid else {
+      guard let fill = object.fill else {
+        throw file.failure(object.path, "has no elements stored")
+      }
+      return copy(fill, allOver: destination)
     }
-    let decoder = ChunkDecoder(filters: chunks.filters, elementByteCount: size)
-    let inRow = (chunks.rowElementCount - 1) / chunks.elementCount + 1
     var start = range.lowerBound
     while start < range.upperBound {
-      let (row, column) = start.quotientAndRemainder(dividingBy: chunks.rowElementCount)
-      let (index, skipped) = column.quotientAndRemainder(dividingBy: chunks.elementCount)
-      let place = 3 * (row * inRow + index)
-      let stored = try file.file.read(
-        byteCount: chunks.places[place + 1], at: chunks.places[place])
+      let band = grid.band(of: start)
+      let elements = grid.elements(ofBand: band)
+      let part = start..<min(elements.upperBound, range.upperBound)
+      let target = (start - range.lowerBound) * size
+      let piece = UnsafeMutableRawBufferPointer(
+        rebasing: destination[target..<target + part.count * size])
+      if part == elements {
+        try unpack(band, of: grid, into: piece)
+      } else {
+        let first = (start - elements.lowerBound) * size
+        try lastBand.withBytes(of: band, byteCount: elements.count * size) {
+          (bytes: UnsafeMutableRawBufferPointer) throws(Failure) in
+          try unpack(band, of: grid, into: bytes)
+        } body: { bytes in
+          piece.copyMemory(
+            from: UnsafeRawBufferPointer(rebasing: bytes[first..<first + piece.count]))
+        }
+      }
+      start = part.upperBound
+    }
+  }
+
+  /// Puts the elements of a band in their order.
+  private func unpack(
+    _ band: Int, of grid: ChunkGrid, into destination: UnsafeMutableRawBufferPointer
+  ) throws(Failure) {
+    guard let chunks = object.chunks else { return }
+    let size = type.byteCount
+    let decoder = ChunkDecoder(filters: chunks.filters, elementByteCount: size)
+    let numbers = grid.chunks(ofBand: band)
+    if let fill = object.fill, numbers.contains(where: { chunks.places[3 * $0 + 1] == 0 }) {
+      copy(fill, allOver: destination)
+    }
+    for number in numbers {
+      let (address, byteCount) = (chunks.places[3 * number], chunks.places[3 * number + 1])
+      guard byteCount > 0 else { continue }
+      let stored = try file.file.read(byteCount: byteCount, at: file.base + address)
       guard
         let bytes = decoder.decode(
-          stored, skipping: chunks.places[place + 2], byteCount: chunks.elementCount * size)
-      else { throw file.failure(object.path, "cannot read: its chunk at \(start) is damaged") }
-      let left = min(chunks.elementCount, chunks.rowElementCount - index * chunks.elementCount)
-      let count = min(left - skipped, range.upperBound - start)
-      let target = (start - range.lowerBound) * size
-      bytes.withUnsafeBytes { source in
-        UnsafeMutableRawBufferPointer(rebasing: destination[target..<target + count * size])
-          .copyMemory(
-            from: UnsafeRawBufferPointer(
-              rebasing: source[skipped * size..<(skipped + count) * size]))
+          stored, skipping: chunks.places[3 * number + 2],
+          byteCount: grid.chunkElementCount * size)
+      else {
+        let place = grid.start(ofChunk: number)
+        throw file.failure(object.path, "cannot read: its chunk at \(place) is damaged")
       }
-      start += count
+      bytes.withUnsafeBytes { source in
+        grid.forEachRun(ofChunk: number) { inChunk, inBand, count in
+          let run = source[inChunk * size..<(inChunk + count) * size]
+          UnsafeMutableRawBufferPointer(
+            rebasing: destination[inBand * size..<(inBand + count) * size]
+          ).copyMemory(from: UnsafeRawBufferPointer(rebasing: run))
+        }
+      }
     }
   }
 
@@ -131,5 +171,42 @@ package struct StoredDataset: Sendable {
     case .int64, .uint64, .float64, .string, .other:
       preconditionFailure("\(type) elements fit only in themselves")
     }
+  }
+}
+
+/// The band that was read last in part: the rest of it is what a reader asks for next.
+private final class LastBand: Sendable {
+  private let held = Mutex<(band: Int, bytes: [UInt8])?>(nil)
+
+  /// Runs `body` with the bytes of a band, which `unpack` gives where they are not held.
+  func withBytes(
+    of band: Int, byteCount: Int,
+    unpack: (UnsafeMutableRawBufferPointer) throws(Failure) -> Void,
+    body: (UnsafeRawBufferPointer) -> Void
+  ) throws(Failure) {
+    try held.withLock { held throws(Failure) in
+      if held?.band != band {
+        // Not two at once.
+        held = nil
+        var bytes = [UInt8](repeating: 0, count: byteCount)
+        try bytes.withUnsafeMutableBytes { raw in
+          Result { () throws(Failure) in try unpack(raw) }
+        }.get()
+        held = (band, bytes)
+      }
+      if let bytes = held?.bytes { bytes.withUnsafeBytes(body) }
+    }
+  }
+}
+
+/// Fills memory with a pattern, again and again.
+private func copy(_ pattern: [UInt8], allOver destination: UnsafeMutableRawBufferPointer) {
+  destination.copyBytes(from: pattern.prefix(destination.count))
+  var done = min(pattern.count, destination.count)
+  while done < destination.count {
+    let more = min(done, destination.count - done)
+    UnsafeMutableRawBufferPointer(rebasing: destination[done..<done + more])
+      .copyMemory(from: UnsafeRawBufferPointer(rebasing: destination[..<more]))
+    done += more
   }
 }

@@ -11,13 +11,13 @@ package final class StoredFile: Sendable {
   package let path: String
   package let byteCount: Int
   let file: OpenFile
+  /// Where the file's signature is: what all addresses in it are counted from.
+  let base: Int
   private let objects: [Structure.Object]
   /// By the bytes of the path: to HDF5, names that look alike are two.
   private let places: [[UInt8]: Int]
 
-  private static let signature: [UInt8] = [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a]
-  /// What filtered elements may grow to in any case, and how often the file's size beyond that.
-  private static let expansionByteCount = 64 << 20
+  /// How often the file's size filtered elements may take together.
   private static let expansionFactor = 64
 
   /// Opens a regular file.
@@ -43,11 +43,10 @@ package final class StoredFile: Sendable {
     guard byteCount > 0 else {
       throw Failure(.badData, "\(path): is empty; an HDF5 file was expected")
     }
-    // A user block before the signature is legal HDF5, and nothing Lockstep writes or reads.
-    let start = try file.read(byteCount: min(byteCount, StoredFile.signature.count), at: 0)
-    guard start == StoredFile.signature else {
+    guard let base = try StoredFile.base(of: file, byteCount) else {
       throw Failure(.badData, "\(path): is not an HDF5 file, or its first bytes are damaged")
     }
+    self.base = base
     let structure: Structure
     if let known = digest.flatMap({ KnownStructures.structure(of: $0) }) {
       structure = known
@@ -55,10 +54,20 @@ package final class StoredFile: Sendable {
       structure = try StructureRequest.structure(of: file)
       if let digest { KnownStructures.remember(structure, of: digest) }
     }
-    objects = try StoredFile.checked(structure, path: path, byteCount: byteCount)
+    objects = try StoredFile.checked(structure, path: path, byteCount: byteCount - base)
     places = Dictionary(
       uniqueKeysWithValues: objects.enumerated().map { (Array($1.path.utf8), $0) })
     self.file = file
+  }
+
+  private static func base(
+    of file: borrowing OpenFile, _ byteCount: Int
+  ) throws(Failure) -> Int? {
+    for place in Signature.places(in: byteCount) {
+      let found = try file.read(byteCount: Signature.bytes.count, at: place)
+      if found == Signature.bytes { return place }
+    }
+    return nil
   }
 
   func object(_ path: String) -> Structure.Object? {
@@ -176,6 +185,7 @@ extension StoredFile {
 extension StoredFile {
   /// The objects, with a defect where numbers cannot be true.
   ///
+  /// - Parameter byteCount: from the signature to the end.
   /// Throws: `Failure(.badData)` for a description no honest reader of a file would give.
   private static func checked(
     _ structure: Structure, path: String, byteCount: Int
@@ -190,7 +200,8 @@ extension StoredFile {
     // that, a small file could keep its reader busy for ever.
     var budget = Budget(
       stored: byteCount,
-      unfiltered: max(expansionByteCount, expansionFactor.multipliedClamping(by: byteCount)))
+      unfiltered: max(
+        Structure.sparseByteLimit, expansionFactor.multipliedClamping(by: byteCount)))
     for index in objects.indices where objects[index].defect == nil {
       if let problem = problem(objects[index], byteCount: byteCount, &budget) {
         objects[index].defect = "\(path): \(escaped(objects[index].path)): \(problem)"
@@ -202,6 +213,12 @@ extension StoredFile {
   private struct Budget {
     var stored: Int
     var unfiltered: Int
+
+    static func take(_ byteCount: Int, from budget: inout Int) -> Bool {
+      guard byteCount <= budget else { return false }
+      budget -= byteCount
+      return true
+    }
   }
 
   /// What is wrong with the number or the place of a dataset's elements.
@@ -219,34 +236,50 @@ extension StoredFile {
     guard !isTooLarge, type.byteCount > 0 else { return impossible }
     guard size > 0 else { return nil }
     let tooFew = "has far too few bytes stored for shape \(object.shape)"
+    guard object.fill.map({ $0.count == type.byteCount }) ?? true else {
+      return "has a value of another type for what was never written"
+    }
     if let offset = object.offset {
       guard offset >= 0, offset <= byteCount, size <= byteCount - offset else { return tooFew }
-      guard size <= budget.stored else { return "shares its bytes with others" }
-      budget.stored -= size
-      return nil
+      return Budget.take(size, from: &budget.stored) ? nil : "shares its bytes with others"
     }
-    guard let chunks = object.chunks else { return tooFew }
-    let chunkByteCount = chunks.elementCount.multipliedClamping(by: type.byteCount)
-    guard chunks.elementCount > 0, chunks.rowElementCount > 0, count % chunks.rowElementCount == 0,
-      chunkByteCount <= expansionByteCount, chunks.filters.count <= 3
+    guard let chunks = object.chunks else {
+      guard object.fill != nil else { return tooFew }
+      return Budget.take(size, from: &budget.unfiltered) ? nil : tooFew
+    }
+    return problem(object, chunks, type, byteCount: byteCount, &budget)
+  }
+
+  private static func problem(
+    _ object: Structure.Object, _ chunks: Structure.Chunks, _ type: ElementType, byteCount: Int,
+    _ budget: inout Budget
+  ) -> String? {
+    let tooFew = "has far too few bytes stored for shape \(object.shape)"
+    guard let grid = ChunkGrid(shape: object.shape, chunk: chunks.shape),
+      case let chunkByteCount = grid.chunkElementCount.multipliedClamping(by: type.byteCount),
+      chunkByteCount <= Structure.chunkByteLimit, chunks.filters.count <= 3
     else { return "has chunks of impossible size" }
-    let inRow = (chunks.rowElementCount - 1) / chunks.elementCount + 1
-    let (pieces, overflow) = (count / chunks.rowElementCount).multipliedReportingOverflow(by: inRow)
-    guard !overflow, pieces <= Structure.chunkLimit, chunks.places.count == 3 * pieces else {
+    guard grid.chunkCount <= Structure.chunkLimit, chunks.places.count == 3 * grid.chunkCount else {
       return "has another number of chunks than its shape"
     }
-    let unfiltered = pieces.multipliedClamping(by: chunkByteCount)
-    guard unfiltered <= budget.unfiltered else {
-      return "\(tooFew), or unpacks to more than is read"
+    let band = grid.bandElementCount * type.byteCount
+    guard band <= Structure.bandByteLimit else {
+      let mebibytes = (band - 1) >> 20 + 1
+      return "is stored in chunks of \(chunks.shape), \(mebibytes) MiB of which would have to be "
+        + "in memory to read it row by row, and \(Structure.bandByteLimit >> 20) are; store it in "
+        + "chunks of fewer rows, e.g. with h5repack"
     }
-    budget.unfiltered -= unfiltered
+    guard
+      Budget.take(
+        grid.chunkCount.multipliedClamping(by: chunkByteCount), from: &budget.unfiltered)
+    else { return "\(tooFew), or unpacks to more than is read" }
     for place in stride(from: 0, to: chunks.places.count, by: 3) {
       let (address, stored) = (chunks.places[place], chunks.places[place + 1])
+      if address == 0, stored == 0, object.fill != nil { continue }
       guard address > 0, stored > 0, address <= byteCount, stored <= byteCount - address,
-        stored <= 2 * expansionByteCount, chunks.places[place + 2] >= 0
+        stored <= Structure.storedChunkByteLimit, chunks.places[place + 2] >= 0
       else { return tooFew }
-      guard stored <= budget.stored else { return "shares its bytes with others" }
-      budget.stored -= stored
+      guard Budget.take(stored, from: &budget.stored) else { return "shares its bytes with others" }
     }
     return nil
   }

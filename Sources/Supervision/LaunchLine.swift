@@ -151,8 +151,8 @@ package struct LaunchLine: Equatable, Sendable {
     environment.merge(["SWIFT_BACKTRACE": "enable=no"]) { asked, _ in asked }
     // An OpenCL runtime that hwloc loads may take over the signals by which mpirun is told to save.
     environment.merge(["HWLOC_COMPONENTS": "-opencl"]) { asked, _ in asked }
-    // OpenMPI 5 asks the kernel which address reaches which, by IPv6 where hosts have it, and prints
-    // a line for each rank beside it: this host's own addresses are not on the way it looks for.
+    // OpenMPI 5 asks the kernel which address reaches which. Where hosts have IPv6 it finds no way
+    // to this host's own, and prints a line for each rank beside another.
     environment.merge(["OMPI_MCA_reachable": "weighted"]) { asked, _ in asked }
     // OpenMPI looks for its settings there, and ends where it finds no such place.
     environment.merge(["HOME": job.temporaryFolder]) { asked, _ in asked }

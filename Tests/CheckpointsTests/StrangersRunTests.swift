@@ -110,8 +110,8 @@ import Testing
         ).path
       }
       // Each key in it stands for the names of all groups around it.
-      let nested = (0..<200).map { String(repeating: " ", count: $0) + "g\($0):" }
-      let keys = (0..<200).map { String(repeating: " ", count: 200) + "k\($0): 1" }
+      let nested = (0..<300).map { String(repeating: " ", count: $0) + "g\($0):" }
+      let keys = (0..<300).map { String(repeating: " ", count: 300) + "k\($0): 1" }
       let made = try save("made", (nested + keys).joined(separator: "\n"))
       let again = try save("again", (nested + keys).joined(separator: "\n"))
       let small = try save("small", "seed: 1\n")

@@ -1,0 +1,73 @@
+import Core
+import HDF5
+
+/// Writes the shards of a dataset being prepared, one at a time.
+struct ShardWriter: Sendable {
+  let folder: String
+  let tokenizer: Tokenizer
+  let languages: Languages
+  let provenance: [String]
+
+  /// `<split>-00000.h5` and so on.
+  static func fileName(_ split: Split, _ number: Int) -> String {
+    let digits = String(number)
+    return split.rawValue + "-" + String(repeating: "0", count: max(0, 5 - digits.count)) + digits
+      + ".h5"
+  }
+
+  /// Writes shard `number` of a split.
+  ///
+  /// - Parameter preview: the texts of its first pairs, `ShardFormat.previewCount` at most.
+  /// Throws: `Failure` (.cannotCreate, .inputOutput); .badData for a text that HDF5 cannot hold.
+  func write(
+    _ content: ShardContent, preview: [TextPair], split: Split, number: Int
+  ) throws(Failure) -> DatasetManifest.ShardEntry {
+    let name = Self.fileName(split, number)
+    let path = "\(folder)/\(name)"
+    let bytes = try image(of: content, preview: preview, split: split, path: path)
+    try FileSystem.writeAtomically(bytes, to: path)
+    return .init(
+      file: name, digest: "\(Digest(of: bytes))", byteCount: bytes.count,
+      pairs: content.pairCount, sourceTokens: content.source.tokens.count,
+      targetTokens: content.target.tokens.count)
+  }
+
+  /// The bytes of a shard: the same for the same content.
+  private func image(
+    of content: ShardContent, preview: [TextPair], split: Split, path: String
+  ) throws(Failure) -> [UInt8] {
+    let file = try File.createInMemory(named: path)
+    let isNarrow = tokenizer.vocabularySize <= ShardFormat.narrowVocabularySize
+    typealias Attribute = ShardFormat.Attribute
+    let texts = [
+      (Attribute.format, ShardFormat.name), (Attribute.split, split.rawValue),
+      (Attribute.tokenType, isNarrow ? "uint16" : "int32"),
+      (Attribute.tokenizerDigest, "\(tokenizer.digest)"),
+      (Attribute.sourceLanguage, languages.source), (Attribute.targetLanguage, languages.target),
+      (Attribute.provenance, provenance.joined(separator: "\n")),
+    ]
+    let numbers = [
+      (Attribute.version, ShardFormat.version), (Attribute.sequenceCount, content.pairCount),
+      (Attribute.vocabularySize, tokenizer.vocabularySize),
+      (ShardFormat.tokenCount(.source), content.source.tokens.count),
+      (ShardFormat.tokenCount(.target), content.target.tokens.count),
+    ]
+    for (name, text) in texts { try file.setAttribute(name, to: .text(text)) }
+    for (name, number) in numbers { try file.setAttribute(name, to: .signed(Int64(number))) }
+    for (side, sequences) in [
+      (ShardFormat.Side.source, content.source), (.target, content.target),
+    ] {
+      let path = ShardFormat.tokens(side)
+      if isNarrow {
+        try file.write(sequences.tokens.map { UInt16($0) }, to: path, storage: .compressed)
+      } else {
+        try file.write(sequences.tokens, to: path, storage: .compressed)
+      }
+      try file.write(
+        sequences.offsets.map { UInt64($0) }, to: ShardFormat.offsets(side), storage: .compressed)
+    }
+    try file.writeTexts(preview.map(\.source), to: ShardFormat.preview(.source))
+    try file.writeTexts(preview.map(\.target), to: ShardFormat.preview(.target))
+    return try file.closeAndReturnImage()
+  }
+}

@@ -59,6 +59,25 @@ import Testing
     #expect(try tokenizer.decode(tokenizer.encode("a \u{2585} b")) == "a \u{2585} b")
   }
 
+  /// Of words that are as frequent, as many are taken as there is room for.
+  @Test func wordsAreChosenByHowOftenTheyOccur() {
+    // One word 9 times, two 4 times, five twice.
+    let words = [(9, [50]), (4, [60, 10]), (2, [7, 3, 9, 1, 5])] as [(Int, [UInt64])]
+    let counts = Dictionary(uniqueKeysWithValues: words.map { ($0, $1.count) })
+    for (limit, least, room) in [(8, 1, 0), (9, 1, 0), (6, 3, 3), (3, 3, 0), (2, 5, 1), (0, 10, 0)]
+    {
+      var choice = WordChoice(counts, limit: limit)
+      #expect(choice.leastCount == least && choice.room == room, "\(limit)")
+      choice.choose(among: words.first { $0.0 == least - 1 }?.1 ?? [])
+      let taken = words.flatMap { count, hashes in
+        hashes.filter { choice.takes($0, count: count) }
+      }
+      #expect(taken.count == min(limit, 8))
+      if limit == 6 { #expect(Set(taken) == [50, 60, 10, 1, 3, 5]) }
+      if limit == 2 { #expect(Set(taken) == [50, 10]) }
+    }
+  }
+
   @Test func textOfNothingElseIsRefusedWithWhatItHolds() throws {
     let texts = [
       "\u{2585}", String(repeating: "a", count: 5000), String(repeating: "a ", count: 1 << 20),
@@ -78,7 +97,7 @@ import Testing
     let target = try scratch.file("b", lines + "\(long)x\n")
     var told: [String] = []
     let manifest = try Preparation.files(source, target)
-      .run(in: StagingFolder(for: "\(scratch.path)/data")) { told.append($0) }
+      .run(in: StagingFolder(for: "\(scratch.path)/data")) { told.append($0) }.manifest
     #expect(manifest.counts.tooLong == 1)
     #expect(manifest.counts.kept == 60)
     #expect(told.contains("no pieces are learned from 2 words longer than 4096 bytes"))

@@ -108,9 +108,9 @@ import Testing
   @Test func givenTestTextStaysWholeAndLeavesTraining() throws {
     let source = try scratch.file("a", text(Self.english))
     let target = try scratch.file("b", text(Self.german))
-    let test = ParallelText(
-      sourcePath: try scratch.file("c", text(Array(Self.english.prefix(2)))),
-      targetPath: try scratch.file("d", text(Array(Self.german.prefix(2)))))
+    let test = TextInput.files(
+      source: try scratch.file("c", text(Array(Self.english.prefix(2)))),
+      target: try scratch.file("d", text(Array(Self.german.prefix(2)))))
     let manifest = try scratch.prepare("data", .files(source, target, heldOut: [.test: test]))
     #expect(manifest.splits["test"]?.pairs == 2)
     #expect(manifest.splits["train"]?.pairs == 6)
@@ -256,7 +256,7 @@ import Testing
     let staging = try StagingFolder(for: "\(scratch.path)/data")
     try FileSystem.createFolder("\(scratch.path)/data")
     _ = try scratch.file("data/mine", "precious")
-    let found = failure { try Preparation.copy().run(in: staging) { _ in } }
+    let found = failure { _ = try Preparation.copy().run(in: staging) { _ in } }
     let kept = "data.made-\(getpid())"
     #expect(found?.exitCode == .cannotCreate)
     #expect(found?.message.hasSuffix("is whole in \(scratch.path)/\(kept)") == true, "\(found)")

@@ -1,7 +1,9 @@
 import Datasets
 import Testing
 
-@Suite struct SentencesTests {
+@Suite final class SentencesTests {
+  let scratch = ScratchFolder()
+
   @Test(arguments: [
     ["One sentence"],
     ["A first one.", "And a second.", "Third"],
@@ -24,8 +26,8 @@ import Testing
       overlap: .leavesHeldOut)
   }
 
-  @Test func trainingGetsTheSentencesThatBelongTogether() {
-    let long = String(repeating: "sehr ", count: 20)
+  @Test func trainingGetsTheSentencesThatBelongTogether() throws {
+    let long = String(repeating: "sehr ", count: 6)
     let paragraphs = [
       ("A cat. A dog. A bird.", "Eine Katze. Ein Hund. Ein Vogel."),
       // Other counts, other lengths, something that is there already.
@@ -45,23 +47,29 @@ import Testing
       ("a\tgull", "eine Möwe"), ("A fox.", "Ein Fuchs."), ("", ""), ("A cat.", "Eine Katze."),
     ]
     .map { TextPair(source: $0, target: $1) }
-    var counts = PairCounts()
-    corpus.addSentences(counting: &counts)
-    let added = corpus.pairs[.training, default: []].dropFirst(paragraphs.count)
+    let counts = try scratch.prepare("data", .stretched(corpus)).counts
+    let dataset = try Dataset(path: "\(scratch.path)/data")
+    let added = try dataset.allTexts(.training).dropFirst(paragraphs.count)
     #expect(added.map(\.source) == ["A cat.", "A bird.", "A rat.", "A cow.", "a gull"])
     #expect(
       added.map(\.target) == ["Eine Katze.", "Ein Vogel.", "Eine Ratte.", "Eine Kuh.", "eine Möwe"])
     #expect(counts.sentences == added.count)
-    #expect(corpus.pairs[.test]?.count == 1 && corpus.pairs[.validation]?.count == 1)
+    #expect(counts.otherNames == 0)
+    #expect(dataset.pairCount(of: .test) == 1 && dataset.pairCount(of: .validation) == 1)
   }
 
-  @Test func untranslatedPairsLeaveTrainingOnly() {
-    let pairs = [("Foo", "Foo"), ("a cat", "eine Katze"), ("a list", "a list")]
-    var corpus = corpus([.training: pairs, .test: pairs])
-    var counts = PairCounts()
-    corpus.removeUntranslated(counting: &counts)
-    #expect(corpus.pairs[.training]?.map(\.source) == ["a cat"])
-    #expect(corpus.pairs[.test]?.count == 3)
-    #expect(counts.untranslated == 2)
+  @Test func untranslatedPairsLeaveTrainingOnly() throws {
+    var corpus = corpus([
+      .training: [
+        ("Foo", "Foo"), ("a cat", "eine Katze"), ("a list", "a list"), ("e\u{301}", "\u{E9}"),
+      ],
+      .test: [("Bar", "Bar")],
+    ])
+    corpus.leavesOutUntranslated = true
+    let counts = try scratch.prepare("data", .stretched(corpus)).counts
+    let dataset = try Dataset(path: "\(scratch.path)/data")
+    #expect(try dataset.allTexts(.training).map(\.source) == ["a cat"])
+    #expect(dataset.pairCount(of: .test) == 1)
+    #expect(counts.untranslated == 3)
   }
 }

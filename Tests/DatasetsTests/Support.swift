@@ -42,7 +42,7 @@ final class ScratchFolder {
   /// Prepares into a folder of that name.
   @discardableResult
   func prepare(_ name: String, _ preparation: Preparation) throws -> DatasetManifest {
-    try preparation.run(in: StagingFolder(for: "\(path)/\(name)")) { _ in }
+    try preparation.run(in: StagingFolder(for: "\(path)/\(name)")) { _ in }.manifest
   }
 }
 
@@ -53,23 +53,31 @@ extension Preparation {
     seed: UInt64 = 7
   ) -> Preparation {
     Preparation(
-      origin: .copy(
+      origin: .corpus(
         CopyTask(
           seed: seed, amounts: [.training: pairs, .validation: heldOut, .test: heldOut],
-          maximumLength: maximumLength)),
+          maximumLength: maximumLength
+        ).corpus()),
       tokenizer: TokenizerTraining(
         vocabularySize: 64, byteFallback: false, characterCoverage: 1),
       shardPairs: shardPairs, seed: seed)
   }
 
+  /// Text in memory, with sentences and other names.
+  static func stretched(_ corpus: Corpus, seed: UInt64 = 1) -> Preparation {
+    Preparation(
+      origin: .corpus(corpus), tokenizer: TokenizerTraining(vocabularySize: 400), seed: seed,
+      stretches: true)
+  }
+
   static func files(
-    _ source: String, _ target: String, heldOut: [Split: ParallelText] = [:],
+    _ source: String, _ target: String, heldOut: [Split: TextInput] = [:],
     amounts: [Split: Int] = [:], maximumPieces: Int = 100, stretches: Bool = false
   ) -> Preparation {
     Preparation(
       origin: .files(
-        training: ParallelText(sourcePath: source, targetPath: target), heldOut: heldOut,
-        amounts: amounts, languages: Languages(source: "en", target: "de")),
+        training: [.files(source: source, target: target)], heldOut: heldOut, amounts: amounts,
+        languages: Languages(source: "en", target: "de")),
       tokenizer: TokenizerTraining(vocabularySize: 400), maximumPieces: maximumPieces,
       stretches: stretches)
   }
@@ -105,6 +113,13 @@ extension MicroBatch {
 }
 
 extension Dataset {
+  /// The texts of every pair of a split, in order, as the tokenizer spells them.
+  func allTexts(_ split: Split) throws -> [TextPair] {
+    try allPairs(split).map { pair in
+      TextPair(source: try tokenizer.decode(pair[0]), target: try tokenizer.decode(pair[1]))
+    }
+  }
+
   /// Every pair of a split, in order.
   func allPairs(_ split: Split) throws -> [[[Int32]]] {
     try (0..<shardCount(of: split)).flatMap { shard -> [[[Int32]]] in

@@ -11,8 +11,11 @@ package struct Corpus: Sendable {
   package var overlap: Overlap
   /// Short pairs that came with the texts, for training only.
   package var items: [TextPair] = []
+  /// Whether training pairs with the same text on both sides are left out: volunteers leave lines
+  /// of lists as they are, and a model learns from that to answer in the language it was asked in.
+  package var leavesOutUntranslated = false
 
-  package enum Overlap: Sendable {
+  package enum Overlap: String, Sendable, Codable {
     /// Held-out sets were cut from one pile: they shrink.
     case leavesHeldOut
     /// Held-out sets were given, or asked for by size: training shrinks.
@@ -74,71 +77,5 @@ extension PairCounts {
     sentences = try laterCount(.sentences)
     otherNames = try laterCount(.otherNames)
     kept = try count(.kept)
-  }
-}
-
-extension Corpus {
-  /// Puts texts on one line each and leaves out empty, lopsided and repeated pairs.
-  mutating func clean(counting counts: inout PairCounts) {
-    for split in Split.allCases {
-      var seen: Set<Digest> = []
-      var kept: [TextPair] = []
-      for raw in pairs[split, default: []] {
-        counts.read += 1
-        let pair = raw.onOneLine
-        if pair.hasEmptySide {
-          counts.empty += 1
-        } else if pair.isLopsided {
-          counts.lopsided += 1
-        } else if !seen.insert(pair.identity).inserted {
-          counts.duplicate += 1
-        } else {
-          kept.append(pair)
-        }
-      }
-      pairs[split] = kept
-    }
-  }
-
-  /// Moves pairs from training to the held-out splits, chosen by a hash of their source text.
-  ///
-  /// Throws: `Failure` (.badData) when that leaves no training pair.
-  mutating func holdOut(_ amounts: [Split: Int], seed: UInt64) throws(Failure) {
-    let wanted = amounts.values.reduce(0, +)
-    guard wanted > 0 else { return }
-    let all = pairs[.training, default: []]
-    guard wanted < all.count else {
-      throw Failure(
-        .badData,
-        "expected more than \(wanted) pairs to hold out that many, found \(all.count);"
-          + " ask for fewer"
-      )
-    }
-    let keys = all.map { pair in
-      Digest(of: "\(seed) \(TextPair.identity(of: pair.source))").low
-    }
-    let order = all.indices.sorted { (keys[$0], $0) < (keys[$1], $1) }
-    var taken = 0
-    for split in [Split.test, .validation] {
-      guard let amount = amounts[split], amount > 0 else { continue }
-      pairs[split] = order[taken..<taken + amount].sorted().map { all[$0] }
-      taken += amount
-    }
-    pairs[.training] = order[taken...].sorted().map { all[$0] }
-  }
-
-  /// Leaves out pairs so that no source text occurs in two splits.
-  mutating func removeOverlap(counting counts: inout PairCounts) {
-    let order: [Split] =
-      overlap == .leavesHeldOut
-      ? [.training, .test, .validation] : [.test, .validation, .training]
-    var seen: Set<Digest> = []
-    for split in order {
-      let found = pairs[split, default: []].map { (TextPair.identity(of: $0.source), $0) }
-      let kept = found.filter { !seen.contains($0.0) }
-      counts.overlapping += found.count - kept.count
-      seen.formUnion(kept.map(\.0))
-      pairs[split] = kept.map(\.1)
-    }
   }
 }

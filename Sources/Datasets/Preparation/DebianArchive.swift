@@ -62,6 +62,7 @@ package struct DebianArchive: Sendable {
         + " licences of their packages, no licence of the collection was found",
       overlap: .leavesHeldOut)
     corpus.items = items
+    corpus.leavesOutUntranslated = true
     return corpus
   }
 

@@ -4,13 +4,13 @@ import Core
 ///
 /// A small corpus shows each of them in a few pairs, which a model learns by heart. Pairs in which
 /// they are exchanged for one another teach it to copy, which is what an unseen name needs.
-struct Names {
+struct Names: Sendable {
   /// The names by how they are written, so that one stands where another could; in order.
   private let byShape: [Shape: [Substring]]
   private let all: Set<Substring>
 
   /// Upper case and digits decide how a name is taken up: `libfoo`, `Foo`, `FOO`.
-  private struct Shape: Hashable {
+  private struct Shape: Hashable, Sendable {
     let beginsUpper: Bool
     let isUpper: Bool
     let isLower: Bool
@@ -27,24 +27,20 @@ struct Names {
   /// Shorter words are kept by accident.
   private static let leastCharacters = 3
 
-  /// Finds the words that nearly always occur on both sides.
-  init(in pairs: [TextPair]) {
-    var pairsWith: [Substring: Int] = [:]
-    var pairsKeeping: [Substring: Int] = [:]
-    for pair in pairs {
-      let kept = Set(Self.words(of: pair.target))
-      for word in Set(Self.words(of: pair.source)) {
-        pairsWith[word, default: 0] += 1
-        if kept.contains(word) { pairsKeeping[word, default: 0] += 1 }
-      }
-    }
-    let names = pairsKeeping.keys.filter { word in
-      let (there, kept) = (pairsWith[word, default: 0], pairsKeeping[word, default: 0])
-      return 5 * kept > 3 * there && there <= Self.mostPairs
-        && word.count >= Self.leastCharacters && word.contains(where: \.isLetter)
-    }
+  init(_ names: [String]) {
+    let names = names.map { Substring($0) }
     all = Set(names)
     byShape = Dictionary(grouping: names.sorted(), by: Shape.init)
+  }
+
+  /// Whether a word nearly always occurs on both sides.
+  ///
+  /// - Parameters:
+  ///   - pairs: in how many pairs it is on the source side.
+  ///   - keeping: in how many of these it is on the target side, too.
+  static func isName(_ word: String, pairs: Int, keeping: Int) -> Bool {
+    keeping > 0 && 5 * keeping > 3 * pairs && pairs <= mostPairs
+      && word.count >= leastCharacters && word.contains(where: \.isLetter)
   }
 
   /// The pair with each name that both sides share exchanged for another one; nil where there is
@@ -68,7 +64,7 @@ struct Names {
     pieces(of: text).map { others[$0] ?? $0 }.joined()
   }
 
-  private static func words(of text: String) -> [Substring] {
+  static func words(of text: String) -> [Substring] {
     pieces(of: text).filter { $0.unicodeScalars.first.map(isWordScalar) == true }
   }
 
@@ -107,25 +103,5 @@ struct Names {
       }
     }
     return scalar.properties.isAlphabetic || scalar.properties.numericType != nil
-  }
-}
-
-extension Corpus {
-  /// Adds to training, for each of its pairs with names, one with other names. What occurs in a
-  /// held-out text is left out.
-  package mutating func addOtherNames(seed: UInt64, counting counts: inout PairCounts) {
-    let training = pairs[.training, default: []]
-    let names = Names(in: training)
-    let heldOut = heldOutTexts
-    var seen = Set(training.map(\.identity))
-    let added = training.indices.compactMap { index -> TextPair? in
-      let stream = RandomStream(seed: seed, purpose: .names, site: 0, a: index)
-      guard let pair = names.exchanged(in: training[index], drawing: stream),
-        !heldOut.contains(TextPair.identity(of: pair.source)), seen.insert(pair.identity).inserted
-      else { return nil }
-      return pair
-    }
-    counts.otherNames += added.count
-    pairs[.training, default: []] += added
   }
 }

@@ -1,17 +1,19 @@
 import Core
 import Foundation
 
-/// Text in, a dataset folder out: the same bytes for the same input and options.
+/// Text in, a dataset folder out: the same bytes for the same input and options, whoever works at
+/// it.
 package struct Preparation: Sendable {
   /// Where the text comes from.
   package enum Origin: Sendable {
     /// Held-out amounts are taken from the training text where no file is given.
     case files(
-      training: ParallelText, heldOut: [Split: ParallelText], amounts: [Split: Int],
+      training: [TextInput], heldOut: [Split: TextInput], amounts: [Split: Int],
       languages: Languages)
     /// Translated package descriptions from English to a language.
     case debianDescriptions(language: String)
-    case copy(CopyTask)
+    /// Text in memory.
+    case corpus(Corpus)
   }
 
   package var origin: Origin
@@ -41,128 +43,45 @@ package struct Preparation: Sendable {
     self.stretches = stretches
   }
 
+  /// What came out.
+  package struct Outcome: Sendable {
+    package var manifest: DatasetManifest
+    /// For a person: the first pair of each kind that was left out, with its place.
+    package var examples: [String]
+  }
+
   /// Builds the dataset in `staging` and publishes it; the folder is gone when this throws.
   ///
   /// Throws: `Failure`: .missingInput, .badData, .cannotCreate or .inputOutput.
   package func run(
-    in staging: StagingFolder, progress: (String) -> Void
-  ) throws(Failure) -> DatasetManifest {
+    in staging: StagingFolder, team: Team = Team(), progress: @escaping (String) -> Void
+  ) throws(Failure) -> Outcome {
     do throws(Failure) {
-      let manifest = try build(in: staging.path, progress: progress)
+      let outcome = try build(in: staging.path, team: team, progress: progress)
       try staging.publish()
-      return manifest
+      return outcome
     } catch {
       staging.remove()
       throw error
     }
   }
 
-  private func build(
-    in folder: String, progress: (String) -> Void
-  ) throws(Failure) -> DatasetManifest {
-    var counts = PairCounts()
-    var corpus = try filteredCorpus(scratch: folder, counts: &counts, progress: progress)
-    let training = corpus.pairs[.training, default: []]
-    guard !training.isEmpty else { throw nothingLeft(counts) }
-
-    progress("learning up to \(tokenizer.vocabularySize) pieces from \(training.count) pairs")
-    let tokenizer = try tokenizer.train(
-      on: training.flatMap { [$0.source, $0.target] }, progress: progress)
-    try FileSystem.writeAtomically(tokenizer.bytes, to: "\(folder)/\(Dataset.tokenizerFileName)")
-    // Its pieces are those of the text as it was.
-    if stretches { corpus.addOtherNames(seed: seed, counting: &counts) }
-
-    var splits: [Split: DatasetManifest.SplitEntry] = [:]
-    var index = DatasetIndexBuilder()
-    for split in Split.allCases {
-      let texts = corpus.pairs[split, default: []]
-      progress("encoding \(texts.count) pairs of \(split.rawValue)")
-      let encoded = try EncodedPairs(
-        texts, with: tokenizer, maximumPieces: maximumPieces, counting: &counts,
-        progress: progress)
-      guard split != .training || encoded.count > 0 else { throw nothingLeft(counts) }
-      let writer = ShardWriter(
-        folder: folder, tokenizer: tokenizer, languages: corpus.languages,
-        provenance: corpus.provenance)
-      splits[split] = try writer.write(encoded, split: split, shardPairs: shardPairs) {
-        index.append($0, to: split)
-      }
-      if split != .training, encoded.count > 0 {
-        splits[split]?.texts = try writeTexts(of: encoded, split: split, in: folder)
-      }
+  /// Builds the dataset in a folder that all ranks see, without publishing it.
+  ///
+  /// Collective. Throws: as `run`.
+  package func build(
+    in folder: String, team: Team, progress: @escaping (String) -> Void
+  ) throws(Failure) -> Outcome {
+    let work = "\(folder)/work"
+    _ = try team.onFirst { (_) throws(Failure) -> Int in
+      try FileSystem.createNewFolder(work)
+      return 0
     }
-    let manifest = DatasetManifest(
-      languages: corpus.languages,
-      tokenizer: .init(
-        file: Dataset.tokenizerFileName, digest: "\(tokenizer.digest)",
-        vocabularySize: tokenizer.vocabularySize),
-      splits: splits, counts: counts, maximumPieces: maximumPieces, seed: seed,
-      provenance: corpus.provenance, licenceNote: corpus.licenceNote)
-    try writeDescription(manifest, index.index(), in: folder)
-    return manifest
-  }
-
-  /// Writes the pairs as text, as they were before tokenization.
-  private func writeTexts(
-    of pairs: EncodedPairs, split: Split, in folder: String
-  ) throws(Failure) -> [DatasetManifest.TextEntry] {
-    var entries: [DatasetManifest.TextEntry] = []
-    for (side, text) in [("source", \TextPair.source), ("target", \TextPair.target)] {
-      let lines = pairs.lines(text)
-      let name = "\(split.rawValue).\(side).txt"
-      try FileSystem.writeAtomically(lines, to: "\(folder)/\(name)")
-      entries.append(.init(file: name, digest: "\(Digest(of: lines))"))
+    let outcome = try Assembly(self, folder: folder, work: work, team: team, say: progress).run()
+    _ = try team.onFirst { (_) throws(Failure) -> Int in
+      try FileSystem.remove(work)
+      return 0
     }
-    return entries
-  }
-
-  /// Reads the text and leaves out what is no good, before any tokenizer.
-  private func filteredCorpus(
-    scratch: String, counts: inout PairCounts, progress: (String) -> Void
-  ) throws(Failure) -> Corpus {
-    var corpus: Corpus
-    var amounts: [Split: Int] = [:]
-    switch origin {
-    case .files(let training, let heldOut, let wanted, let languages):
-      progress("reading \(training.sourcePath) and \(training.targetPath)")
-      var pairs: [Split: [TextPair]] = [:]
-      var provenance: [String] = []
-      let files = [.training: training].merging(heldOut) { $1 }
-      for split in Split.allCases {
-        pairs[split] = try files[split]?.pairs { (path: String) throws(Failure) in
-          let bytes = try InputFile.bytes(of: path)
-          // Without its folder: the same text gives the same dataset wherever it lies.
-          let name = URL(fileURLWithPath: path).lastPathComponent
-          provenance.append("\(split.rawValue): \(name), XXH3 \(Digest(of: bytes))")
-          return bytes
-        }
-      }
-      corpus = Corpus(
-        pairs: pairs, languages: languages, provenance: provenance,
-        licenceNote: "that of the text files", overlap: .leavesTraining)
-      amounts = wanted
-    case .debianDescriptions(let language):
-      // apt takes other paths that do not begin at the root to begin at its own folders.
-      let apt = (scratch.utf8.first == UInt8(ascii: "/") ? "" : "./") + "\(scratch)/apt"
-      try FileSystem.createFolder(apt)
-      corpus = try DebianArchive(language: language).corpus(scratch: apt, progress: progress)
-      try? FileSystem.remove(apt)
-    case .copy(let task):
-      corpus = task.corpus()
-    }
-    corpus.clean(counting: &counts)
-    try corpus.holdOut(amounts, seed: seed)
-    corpus.removeOverlap(counting: &counts)
-    if stretches { corpus.addSentences(counting: &counts) }
-    if case .debianDescriptions = origin { corpus.removeUntranslated(counting: &counts) }
-    return corpus
-  }
-
-  private func nothingLeft(_ counts: PairCounts) -> Failure {
-    Failure(
-      .badData,
-      "expected pairs to train on, found none among \(counts.read) read (\(counts.empty) empty,"
-        + " \(counts.lopsided) of unequal length, \(counts.duplicate) repeated,"
-        + " \(counts.overlapping) held out, \(counts.tooLong) longer than \(maximumPieces) pieces)")
+    return outcome
   }
 }

@@ -47,53 +47,10 @@ package enum Sentences {
   ]
 }
 
-extension Corpus {
-  /// Adds the sentences of training pairs to training, where both sides have as many, and the items
-  /// that came with them: short pairs are learned from sooner. What occurs in a held-out text is
-  /// left out.
-  package mutating func addSentences(counting counts: inout PairCounts) {
-    let heldOut = heldOutTexts
-    var seen = Set(pairs[.training, default: []].map(\.identity))
-    let sentences = pairs[.training, default: []].flatMap { pair -> [TextPair] in
-      let (source, target) = (Sentences.of(pair.source), Sentences.of(pair.target))
-      guard source.count > 1, source.count == target.count else { return [] }
-      return zip(source, target).map { TextPair(source: $0, target: $1) }
-    }
-    let added = (sentences + items.map(\.onOneLine)).filter { pair in
-      pair.isBalanced && !heldOut.contains(TextPair.identity(of: pair.source))
-        && seen.insert(pair.identity).inserted
-    }
-    counts.sentences += added.count
-    pairs[.training, default: []] += added
-  }
-}
-
-extension Corpus {
-  /// Leaves out training pairs with the same text on both sides: volunteers leave lines of lists as
-  /// they are, and a model learns from that to answer in the language it was asked in.
-  package mutating func removeUntranslated(counting counts: inout PairCounts) {
-    let training = pairs[.training, default: []]
-    let translated = training.filter { $0.source != $0.target }
-    counts.untranslated += training.count - translated.count
-    pairs[.training] = translated
-  }
-
-  /// What held-out pairs have on the source side, whole and sentence by sentence.
-  var heldOutTexts: Set<Digest> {
-    var texts: Set<Digest> = []
-    for split in [Split.validation, .test] {
-      for pair in pairs[split, default: []] {
-        texts.formUnion(([pair.source] + Sentences.of(pair.source)).map(TextPair.identity))
-      }
-    }
-    return texts
-  }
-}
-
 extension TextPair {
   /// Whether the sides are so alike in length that they are likely to be one sentence: stricter
   /// than for what somebody has paired.
-  fileprivate var isBalanced: Bool {
+  var isBalanced: Bool {
     let (source, target) = (source.unicodeScalars.count, target.unicodeScalars.count)
     return 5 * max(source, target) < 12 * min(source, target)
   }

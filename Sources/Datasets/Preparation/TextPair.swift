@@ -21,9 +21,12 @@ package struct TextPair: Equatable, Sendable {
 
   /// One side is so much longer that it hardly translates the other.
   var isLopsided: Bool {
-    let counts = (source.unicodeScalars.count, target.unicodeScalars.count)
-    return max(counts.0, counts.1) > Self.lopsidedFactor * min(counts.0, counts.1)
-      + Self.lopsidedSlack
+    Self.isLopsided(source.unicodeScalars.count, target.unicodeScalars.count)
+  }
+
+  /// Whether one of two numbers of characters is that much larger.
+  static func isLopsided(_ source: Int, _ target: Int) -> Bool {
+    max(source, target) > lopsidedFactor * min(source, target) + lopsidedSlack
   }
 
   /// Characters by which short texts may differ whatever their ratio.
@@ -31,7 +34,7 @@ package struct TextPair: Equatable, Sendable {
   private static let lopsidedFactor = 3
 
   /// Equal for texts that are the same after NFKC normalisation.
-  static func identity(of text: String) -> Digest {
+  package static func identity(of text: String) -> Digest {
     Digest(
       of: text.utf8.allSatisfy { $0 < 0x80 } ? text : text.precomposedStringWithCompatibilityMapping
     )
@@ -43,7 +46,7 @@ package struct TextPair: Equatable, Sendable {
     return Digest(of: sides.map(\.description).joined())
   }
 
-  static func onOneLine(_ text: String) -> String {
+  package static func onOneLine(_ text: String) -> String {
     var result = String.UnicodeScalarView()
     var pendingSpace = false
     for scalar in text.unicodeScalars {

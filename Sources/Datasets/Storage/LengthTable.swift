@@ -1,11 +1,11 @@
 import Core
 
 /// How many items have which lengths in which streams, without begin and end.
-package struct LengthTable: Equatable, Sendable {
+package struct LengthTable: Equatable, Sendable, Codable {
   /// Lengths by stream; 0 where there is no such stream.
   package typealias Lengths = SIMD4<Int32>
 
-  package struct Row: Equatable, Sendable {
+  package struct Row: Equatable, Sendable, Codable {
     package var lengths: Lengths
     /// Items of these lengths.
     package var count: Int

@@ -2,7 +2,7 @@ import Core
 
 /// What a dataset's index has of one shard: made from its content and its file when it is written,
 /// or when it is read for a folder that has no index.
-package struct ShardSummary: Equatable, Sendable {
+package struct ShardSummary: Equatable, Sendable, Codable {
   /// XXH3-128 of the file.
   package var digest: Digest
   /// Bytes of the file.
@@ -35,6 +35,15 @@ package struct ShardSummary: Equatable, Sendable {
     }
     contentDigest = content.digest(streams: streams)
     lengths = LengthTable(of: content)
+  }
+}
+
+extension DatasetManifest.ShardEntry {
+  /// Of a shard of pairs.
+  init(_ shard: ShardSummary, file: String) {
+    self.init(
+      file: file, digest: "\(shard.digest)", byteCount: shard.byteCount, pairs: shard.items,
+      sourceTokens: shard.tokens[0], targetTokens: shard.tokens[1])
   }
 }
 

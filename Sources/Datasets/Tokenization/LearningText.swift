@@ -1,8 +1,12 @@
-/// The texts a vocabulary is learned from, as the trainer of libsentencepiece can take them.
+/// The texts a vocabulary is learned from, as the trainer of libsentencepiece can take them: words
+/// with how often they occur.
+///
+/// No piece reaches over a space, so the trainer itself goes from texts to their words first: it
+/// learns the same from either, and words take memory by their variety instead of their number.
 ///
 /// The trainer counts characters within a word in 16 bits and crashes beyond, and it leaves out,
 /// without a word, every line with the character that it marks rare ones with. What is left out for
-/// that is counted here. Ordinary text passes byte for byte.
+/// that is counted here.
 struct LearningText {
   /// A word of so many bytes has at most 24,576 characters after normalisation: no character of
   /// UTF-8 grows to more than six a byte.
@@ -11,53 +15,66 @@ struct LearningText {
   /// U+2585 in UTF-8.
   private static let reserved: [UInt8] = [0xE2, 0x96, 0x85]
 
-  /// All texts one after another.
-  private(set) var bytes: [UInt8] = []
-  /// Where each ends in `bytes`.
-  private(set) var ends: [UInt64] = []
+  private(set) var words = WordTable()
+  /// Texts that were learned from.
+  private(set) var textCount = 0
   private(set) var omissions = Omissions()
-  /// Whether there is anything but spaces.
-  private(set) var hasWords = false
 
   /// What the trainer never sees.
-  struct Omissions: Equatable {
+  struct Omissions: Equatable, Codable, Sendable {
     var words = 0
     var lines = 0
     /// Occurrences of U+2585.
     var reservedCharacters = 0
+
+    static func + (a: Omissions, b: Omissions) -> Omissions {
+      Omissions(
+        words: a.words + b.words, lines: a.lines + b.lines,
+        reservedCharacters: a.reservedCharacters + b.reservedCharacters)
+    }
   }
 
-  /// Adds a text on one line; what must not stand in it becomes spaces, of which the trainer takes
-  /// several for one.
-  mutating func append(_ text: String) {
-    guard text.utf8.count <= Self.lineByteLimit else {
+  /// Adds the words of a text; between them are spaces, tabs and what must not stand in them.
+  mutating func append(_ text: [UInt8]) {
+    guard text.count <= Self.lineByteLimit else {
       omissions.lines += 1
       return
     }
-    let start = bytes.count
-    bytes.append(contentsOf: text.utf8)
-    ends.append(UInt64(bytes.count))
-    let space = UInt8(ascii: " ")
-    var wordStart = start
-    for index in start..<bytes.count {
-      if bytes[index] == Self.reserved[0], bytes[index...].starts(with: Self.reserved) {
-        for offset in 0..<Self.reserved.count { bytes[index + offset] = space }
+    textCount += 1
+    var start = 0
+    var index = 0
+    while index < text.count {
+      let byte = text[index]
+      if byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") {
+        add(text[start..<index])
+        index += 1
+        start = index
+      } else if byte == Self.reserved[0], text[index...].starts(with: Self.reserved) {
         omissions.reservedCharacters += 1
+        add(text[start..<index])
+        index += Self.reserved.count
+        start = index
+      } else {
+        index += 1
       }
-      guard bytes[index] == space else { continue }
-      endWord(wordStart..<index)
-      wordStart = index + 1
     }
-    endWord(wordStart..<bytes.count)
+    add(text[start...])
   }
 
-  private mutating func endWord(_ range: Range<Int>) {
-    guard range.count > Self.wordByteLimit else {
-      if !range.isEmpty { hasWords = true }
+  private mutating func add(_ word: ArraySlice<UInt8>) {
+    guard !word.isEmpty else { return }
+    guard word.count <= Self.wordByteLimit else {
+      omissions.words += 1
       return
     }
-    for index in range { bytes[index] = UInt8(ascii: " ") }
-    omissions.words += 1
+    words.add(word)
+  }
+
+  /// Gives the words away and begins again without any.
+  mutating func takeWords() -> WordTable {
+    let taken = words
+    words = WordTable()
+    return taken
   }
 }
 

@@ -16,6 +16,9 @@ struct ProtocolFields {
 
   init(_ message: ArraySlice<UInt8>) { rest = message }
 
+  /// Bytes that are still to come.
+  var restByteCount: Int { rest.count }
+
   /// nil at the end, and where the message is broken.
   mutating func next() -> (number: UInt64, value: Value)? {
     guard !rest.isEmpty else { return nil }

@@ -67,6 +67,20 @@ package final class Tokenizer: @unchecked Sendable {
     return Array(UnsafeBufferPointer(start: ids, count: count))
   }
 
+  /// Token ids of a text in UTF-8, as `encode` of a `String`.
+  func encode(_ text: [UInt8]) throws(Failure) -> [Int32] {
+    var ids: UnsafeMutablePointer<Int32>?
+    var count = 0
+    let reason = text.withUnsafeBufferPointer { utf8 in
+      utf8.withMemoryRebound(to: CChar.self) {
+        sentencepiece_encode(model, $0.baseAddress, $0.count, &ids, &count)
+      }
+    }
+    try SentencePiece.check(reason, "encode")
+    defer { sentencepiece_free(ids) }
+    return Array(UnsafeBufferPointer(start: ids, count: count))
+  }
+
   /// The text of token ids; begin and end have none.
   ///
   /// Throws: `Failure` (.badData) when an id is outside of the vocabulary.

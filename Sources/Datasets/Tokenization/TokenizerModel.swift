@@ -116,3 +116,44 @@ struct TokenizerModel {
     if fields.isBroken { throw Refusal(reason: "broken fields of its \(name)") }
   }
 }
+
+extension TokenizerModel {
+  /// A model without a word on how its text came to the trainer: learned from words, it is byte for
+  /// byte the one that is learned from their sentences. What is no model stays as it is.
+  static func withoutInputFormat(_ model: [UInt8]) -> [UInt8] {
+    rewritten(model[...]) { number, message in
+      // The trainer's options, and of those `input_format`.
+      guard number == 2 else { return nil }
+      return rewritten(message) { option, _ in option == 7 ? [] : nil }.map {
+        [2 << 3 | 2] + varint($0.count) + $0
+      }
+    } ?? model
+  }
+
+  /// A message in which texts and messages may be replaced, field and all; nil when it is broken.
+  private static func rewritten(
+    _ message: ArraySlice<UInt8>,
+    _ replacement: (_ number: UInt64, _ value: ArraySlice<UInt8>) -> [UInt8]?
+  ) -> [UInt8]? {
+    var fields = ProtocolFields(message)
+    var result: [UInt8] = []
+    var start = message.startIndex
+    while let (number, value) = fields.next() {
+      let end = message.endIndex - fields.restByteCount
+      var new: [UInt8]?
+      if case .bytes(let bytes) = value { new = replacement(number, bytes) }
+      result += new ?? Array(message[start..<end])
+      start = end
+    }
+    return fields.isBroken ? nil : result
+  }
+
+  private static func varint(_ number: Int) -> [UInt8] {
+    var (rest, bytes) = (number, [UInt8]())
+    while rest > 0x7F {
+      bytes.append(UInt8(rest & 0x7F | 0x80))
+      rest >>= 7
+    }
+    return bytes + [UInt8(rest)]
+  }
+}

@@ -13,7 +13,7 @@ enum TokenizerRequest {
 
   /// Throws: `Failure(.internal)` when no process can be started.
   static func answer(
-    to text: consuming LearningText, options: String
+    to words: LearningWords, options: String
   ) throws(Failure) -> Answer {
     // A socket, not a pipe: whoever writes to a dead process is told so instead of ended.
     var ends: [Int32] = [-1, -1]
@@ -24,9 +24,9 @@ enum TokenizerRequest {
     let own = ends[0]
     defer { close(own) }
     let process = try start(options, socket: ends[1])
-    send([UInt64(text.ends.count)], to: own)
-    send(text.ends, to: own)
-    send(text.bytes, to: own)
+    send([UInt64(words.ends.count)], to: own)
+    send(words.ends, to: own)
+    send(words.bytes, to: own)
     shutdown(own, Int32(SHUT_WR))
     // A child that is gone with the request half read resets the connection.
     let reply = (try? InputFile.rest(of: own, path: "tokenizer")) ?? []

@@ -2,7 +2,7 @@ import Core
 
 /// How a shared vocabulary of byte-pair pieces is learnt from text.
 ///
-/// The result is a function of the options and the sentences in their order: one thread, no random
+/// The result is a function of the options and of how often each word occurs: one thread, no random
 /// sampling.
 package struct TokenizerTraining: Sendable {
   /// The number of pieces wanted, special tokens included; a text with fewer possible merges gives
@@ -13,9 +13,8 @@ package struct TokenizerTraining: Sendable {
   /// The share of the text's characters that become pieces of their own.
   package var characterCoverage: Double
 
-  /// Learning from more sentences than this changes few pieces and takes memory: every k-th is
-  /// taken.
-  static let maximumSentences = 4_000_000
+  /// The trainer takes about 900 bytes for a word; rarer ones change few pieces.
+  static let mostWords = 200_000
 
   package init(
     vocabularySize: Int, byteFallback: Bool = true, characterCoverage: Double = 0.9999
@@ -25,31 +24,48 @@ package struct TokenizerTraining: Sendable {
     self.characterCoverage = characterCoverage
   }
 
-  /// Learns the vocabulary, in a process of its own.
+  /// Learns the vocabulary from sentences, in a process of its own.
   ///
   /// - Parameter progress: hears what no piece is learned from.
-  /// Throws: `Failure`: .badData when the sentences cannot give such a vocabulary, as there is no
-  /// text or more different characters than pieces; .internal when the process dies of them or
-  /// cannot be started.
+  /// Throws: as `train(on:progress:)` of words.
   package func train(
     on sentences: [String], progress: (String) -> Void = { _ in }
   ) throws(Failure) -> Tokenizer {
     var text = LearningText()
-    let stride = max(1, (sentences.count + Self.maximumSentences - 1) / Self.maximumSentences)
-    for index in Swift.stride(from: 0, to: sentences.count, by: stride) {
-      text.append(sentences[index])
+    for sentence in sentences { text.append(Array(sentence.utf8)) }
+    var words = LearningWords(textCount: text.textCount, omissions: text.omissions)
+    var choice = WordChoice(text.words.countsOfCounts, limit: Self.mostWords)
+    var ties: [UInt64] = []
+    try text.words.forEach { (_, hash, count) throws(Failure) in
+      if count == choice.leastCount - 1 { ties.append(hash) }
     }
-    let omissions = "\(text.omissions)"
+    choice.choose(among: ties)
+    try text.words.forEach { (word, hash, count) throws(Failure) in
+      if choice.takes(hash, count: count) { words.append(word, count: count) }
+    }
+    return try train(on: words, progress: progress)
+  }
+
+  /// Learns the vocabulary from words, in a process of its own.
+  ///
+  /// - Parameter progress: hears what no piece is learned from.
+  /// Throws: `Failure`: .badData when the words cannot give such a vocabulary, as there are none or
+  /// more different characters than pieces; .internal when the process dies of them or cannot be
+  /// started.
+  func train(
+    on words: LearningWords, progress: (String) -> Void
+  ) throws(Failure) -> Tokenizer {
+    let omissions = "\(words.omissions)"
     if !omissions.isEmpty { progress("no pieces are learned from \(omissions)") }
-    guard text.hasWords else {
+    guard !words.ends.isEmpty else {
       throw Failure(
         .badData,
         "tokenizer: expected training text, found none"
           + (omissions.isEmpty ? "" : " but for \(omissions)"))
     }
-    let count = text.ends.count
-    switch try TokenizerRequest.answer(to: text, options: options) {
-    case .model(let bytes): return try Tokenizer(bytes)
+    let count = words.textCount
+    switch try TokenizerRequest.answer(to: words, options: options) {
+    case .model(let bytes): return try Tokenizer(TokenizerModel.withoutInputFormat(bytes))
     case .reason(let detail):
       // What the trainer advises then are options of its own.
       let advice = detail.contains("required_chars") ? "; ask for a larger --vocabulary" : ""
@@ -76,6 +92,8 @@ package struct TokenizerTraining: Sendable {
       "--character_coverage=\(characterCoverage)",
       "--unk_id=\(SpecialToken.unknown)", "--bos_id=\(SpecialToken.begin)",
       "--eos_id=\(SpecialToken.end)", "--pad_id=-1",
+      // Words with their counts, instead of sentences.
+      "--input_format=tsv",
       // Longer lines would be left out without a word.
       "--max_sentence_length=\(1 << 24)",
       "--num_threads=1", "--shuffle_input_sentence=false", "--minloglevel=2",

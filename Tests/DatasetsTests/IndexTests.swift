@@ -247,11 +247,11 @@ import Testing
   }
 
   /// Texts that training does not have.
-  private func heldOut(_ count: Int) throws -> ParallelText {
+  private func heldOut(_ count: Int) throws -> TextInput {
     let lines = (0..<count).map { "z y x w v u t s r q p o \($0)\n" }.joined()
-    return ParallelText(
-      sourcePath: try scratch.file("held.source", lines),
-      targetPath: try scratch.file("held.target", lines))
+    return .files(
+      source: try scratch.file("held.source", lines),
+      target: try scratch.file("held.target", lines))
   }
 
   @Test func anotherDatasetIsToldByItsFirstShardOrTheirNumber() throws {

@@ -71,7 +71,9 @@ extension ScratchFolder {
   /// - Parameter isWhole: false leaves out the description, whose format changes.
   func digest(of folder: String, isWhole: Bool = true) throws -> Digest {
     try Digest(
-      of: names(in: folder).filter { isWhole || $0 != "dataset.json" }.map {
+      of: names(in: folder).filter {
+        isWhole || !["dataset.json", "index.h5"].contains($0)
+      }.map {
         "\($0) \(Digest(of: try bytes("\(folder)/\($0)")))"
       }
       .joined(separator: "\n"))

@@ -182,6 +182,20 @@ import Testing
     }
   }
 
+  @Test func manyTilesThatWereNeverWrittenAreFoundInTime() throws {
+    try withTemporaryFolder { folder in
+      let path = folder + "/sparse.h5"
+      let file = try Self.create(path)
+      let values = Self.values([512, 512])
+      try Self.write(
+        values, shape: [512, 512], chunk: [2, 2], fill: 7, box: [0..<512, 0..<256], to: "/x",
+        in: file)
+      try Self.check(H5Fclose(file))
+      let expected = values.enumerated().map { $0.offset % 512 < 256 ? $0.element : 7 }
+      #expect(try StoredFile.open(path).read("/x") == expected)
+    }
+  }
+
   @Test func aDamagedTileIsNamedByItsPlace() throws {
     try withTemporaryFolder { folder in
       let path = folder + "/damaged.h5"

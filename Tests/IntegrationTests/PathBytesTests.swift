@@ -105,7 +105,9 @@ import Testing
   @Test(.enabled(if: canBeOthers, needsRoot), arguments: [Program.Launch.alone, .mpirun(2)])
   func whereNoCheckpointCanBeMadeNothingIsTrained(launch: Program.Launch) throws {
     let run = try TinyRun(steps: 5, in: scratch)
-    let prepare = "chmod 777 tmp . && mkdir -p run/checkpoints run/logs && chown 61001 run run/logs"
+    let prepare =
+      "chmod 777 tmp . && mkdir -p run/checkpoints run/logs && chown -R 61001 run"
+      + " && chmod 555 run/checkpoints"
     #expect(try shell(prepare).exitCode == 0)
     let outcome = try Job(Self.user + (try run.command(launch)), in: scratch).outcome()
     outcome.expectRefusal(.cannotCreate, naming: ["run/checkpoints/.tmp-"])

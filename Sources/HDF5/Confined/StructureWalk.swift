@@ -131,37 +131,39 @@ struct StructureWalk: ~Copyable {
       throw failure(path, "has more than \(Structure.chunkLimit) chunks")
     }
     chunkCount += grid.chunkCount
+    let space = try Handle(.dataspace, "read the shape", place, .badData, H5Dget_space(identifier))
+    var stored: hsize_t = 0
+    try Library.check(
+      "count the chunks", place, .badData, H5Dget_num_chunks(identifier, space.id, &stored))
+    var found: hsize_t = 0
     var places: [Int] = []
     places.reserveCapacity(3 * grid.chunkCount)
     for number in 0..<grid.chunkCount {
-      places += try self.place(ofChunkAt: grid.start(ofChunk: number), of: dataset, path)
+      let chunk = try self.place(ofChunkAt: grid.start(ofChunk: number), of: dataset, path)
+      found += chunk == nil ? 0 : 1
+      places += chunk ?? [0, 0, 0]
+    }
+    // What could not be looked up must not pass for what was never written.
+    guard found >= stored else {
+      throw failure(path, "has \(stored) chunks stored, of which \(found) are found")
     }
     return Structure.Chunks(shape: shape, filters: filters, places: places)
   }
 
-  /// Address, stored bytes and mask of a chunk.
+  /// Address, stored bytes and mask of a chunk; nil for one that is not in the index.
   ///
-  /// Cost: one look into the index of the chunks. Older versions that tell the address of a chunk
-  /// (`H5Dget_chunk_info_by_coord`) go through all of them for each.
+  /// Cost: two looks into the index of the chunks. What tells the address of a chunk
+  /// (`H5Dget_chunk_info_by_coord`) goes through all of them for each.
   private func place(
     ofChunkAt start: [Int], of dataset: borrowing Dataset, _ path: String
-  ) throws(Failure) -> [Int] {
+  ) throws(Failure) -> [Int]? {
     let place = file.place(path)
     let identifier = dataset.handle.id
     let start = start.map { hsize_t($0) }
     var size: hsize_t = 0
-    if H5Dget_chunk_storage_size(identifier, start, &size) < 0 {
-      // Version 1.10 has no number for a chunk that was never written, but an error.
-      var (mask, address) = (UInt32(0), haddr_t(0))
-      try Library.check(
-        "find a chunk", place, .badData,
-        H5Dget_chunk_info_by_coord(identifier, start, &mask, &address, &size))
-      guard address == lockstep_no_address() else {
-        throw failure(path, "has a chunk at \(start) without a size")
-      }
-      size = 0
-    }
-    guard size > 0 else { return [0, 0, 0] }
+    // For a chunk that was never written version 1.10 has an error, later ones say 0.
+    let code = Library.value(H5Dget_chunk_storage_size(identifier, start, &size))
+    guard code >= 0, size > 0 else { return nil }
     guard size <= hsize_t(Structure.storedChunkByteLimit) else {
       throw failure(path, "has chunks of impossible size")
     }
